@@ -1,0 +1,1 @@
+"""Words or photos -> embeddings: exported once as ONNX graphs, run one listing a call, cached by content."""

@@ -1,0 +1,128 @@
+"""Listings -> listings with embeddings, streamed in chunks through the cache."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stallwart.content.photo import PhotoError, decode_photo
+from stallwart.core.listing import Listing
+from stallwart.core.settings import Settings
+from stallwart.encoders.cache import EmbeddingCache, content_key
+from stallwart.encoders.graphs import Embedding, PhotoGraph, TextGraph
+
+CHUNK = 256  # listings held at a time; their photos are what memory is spent on
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One listing with what the encoders made of it.
+
+    Attributes:
+        listing: as it was read.
+        text: (d_text,) float32, or None where there are no words.
+        photos: (p, d_photo) float32, one row for each photo that decodes, p >= 0.
+        failures: why a photo has no row, one entry each.
+    """
+
+    listing: Listing
+    text: Embedding | None
+    photos: NDArray[np.float32]
+    failures: tuple[str, ...] = ()
+
+
+@dataclass
+class EmbedCounts:
+    """What an `Embedder` did so far."""
+
+    listings: int = 0
+    computed: int = 0
+    cached: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+class Embedder:
+    """The two encoders of a bundle or a recipe, with the cache that they share.
+
+    Args:
+        text: text encoder.
+        photo: photo encoder.
+        settings: bounds on photos and the number of threads.
+        cache: where embeddings are looked up and kept; None computes all of them.
+    """
+
+    def __init__(self, text: TextGraph, photo: PhotoGraph, settings: Settings, cache: EmbeddingCache | None):
+        self.text, self.photo, self.settings, self.cache = text, photo, settings, cache
+        self.counts = EmbedCounts()
+
+    def embed(self, listings: Iterable[Listing]) -> Iterator[Embedded]:
+        """Each listing with its embeddings, in order; holds one chunk at a time.
+
+        What is interrupted is kept: each chunk is in the cache before its first listing is handed out.
+        """
+        stream = iter(listings)
+        with ThreadPoolExecutor(self.settings.threads) as pool:
+            while chunk := list(itertools.islice(stream, CHUNK)):
+                yield from self._embed_chunk(chunk, pool)
+
+    def _embed_chunk(self, chunk: list[Listing], pool: ThreadPoolExecutor) -> list[Embedded]:
+        jobs: dict[bytes, Callable[[], Embedding | PhotoError]] = {}
+        keys: list[tuple[bytes | None, list[bytes]]] = []
+        for listing in chunk:
+            text = listing.text[: self.settings.max_text_chars]
+            text_key = content_key(self.text.spec, text.encode("utf-8", "surrogatepass")) if text else None
+            if text_key:
+                jobs.setdefault(text_key, lambda text=text: self.text.encode(text))  # type: ignore[misc]
+            photo_keys = []
+            for photo in listing.photos[: self.settings.max_photos]:
+                photo_keys.append(content_key(self.photo.spec, photo))
+                jobs.setdefault(photo_keys[-1], lambda photo=photo: self._photo(photo))  # type: ignore[misc]
+            keys.append((text_key, photo_keys))
+        made = self._run(jobs, pool)
+        self.counts.listings += len(chunk)
+        return [self._embedded(listing, made, *its) for listing, its in zip(chunk, keys, strict=True)]
+
+    def _run(
+        self, jobs: dict[bytes, Callable[[], Embedding | PhotoError]], pool: ThreadPoolExecutor
+    ) -> dict[bytes, Embedding | PhotoError]:
+        made: dict[bytes, Embedding | PhotoError] = {}
+        if self.cache:
+            made.update(self.cache.get(list(jobs)))
+        missing = [key for key in jobs if key not in made]
+        self.counts.cached += len(jobs) - len(missing)
+        results = dict(zip(missing, pool.map(lambda key: jobs[key](), missing), strict=True))
+        computed = [(key, value) for key, value in results.items() if not isinstance(value, PhotoError)]
+        self.counts.computed += len(computed)
+        if self.cache and computed:
+            self.cache.put(computed)
+        return {**made, **results}
+
+    def _photo(self, photo: bytes) -> Embedding | PhotoError:
+        limits = self.settings
+        try:
+            pixels = decode_photo(
+                photo, limits.max_photo_bytes, limits.max_photo_pixels, self.photo.spec.size
+            )
+        except PhotoError as err:
+            return err
+        return self.photo.encode(pixels)
+
+    def _embedded(
+        self,
+        listing: Listing,
+        made: dict[bytes, Embedding | PhotoError],
+        text_key: bytes | None,
+        photo_keys: list[bytes],
+    ) -> Embedded:
+        text = made[text_key] if text_key else None
+        photos = [made[key] for key in photo_keys]
+        failures = tuple(str(photo) for photo in photos if isinstance(photo, PhotoError))
+        for reason in failures:
+            self.counts.failures[reason] = self.counts.failures.get(reason, 0) + 1
+        rows = [photo for photo in photos if not isinstance(photo, PhotoError)]
+        stacked = np.stack(rows) if rows else np.empty((0, self.photo.spec.d), dtype=np.float32)
+        assert not isinstance(text, PhotoError)
+        return Embedded(listing, text, stacked, failures)
