@@ -45,7 +45,10 @@ def decode_photo(photo: bytes, max_bytes: int, max_pixels: int, min_side: int = 
         plain = image.format == "JPEG" and image.mode == "RGB" and _orientation(image) == 1
         if plain:
             try:
-                return simplejpeg.decode_jpeg(photo, min_height=min_side, min_width=min_side, strict=True)
+                pixels: Pixels = simplejpeg.decode_jpeg(
+                    photo, min_height=min_side, min_width=min_side, strict=True
+                )
+                return pixels
             except ValueError:
                 pass  # Pillow reads some files that libjpeg-turbo's strict mode refuses, and says why if not
         try:
