@@ -22,11 +22,16 @@ class PhotoError(ValueError):
     """A photo cannot be used; the message says why in a few words, without its content."""
 
 
+class PhotoTooLargeError(PhotoError):
+    """A photo is over the bound on bytes or on pixels."""
+
+
 def photo_size(photo: bytes, max_bytes: int, max_pixels: int) -> tuple[int, int]:
     """(width, height) in pixels from the header, after checking every bound.
 
     Raises:
-        PhotoError: no photo, over `max_bytes`, over `max_pixels`, or of a format that is not read.
+        PhotoTooLargeError: over `max_bytes` or over `max_pixels`.
+        PhotoError: no photo, or of a format that is not read.
     """
     with _opened(photo, max_bytes, max_pixels) as image:
         return image.size
@@ -65,19 +70,19 @@ def _opened(photo: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
     if not photo:
         raise PhotoError("is empty")
     if len(photo) > max_bytes:
-        raise PhotoError(f"has {len(photo):,} bytes, over the limit of {max_bytes:,}")
+        raise PhotoTooLargeError(f"has {len(photo):,} bytes, over the limit of {max_bytes:,}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound comes next
             image = Image.open(io.BytesIO(photo), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise PhotoError(f"has more than {max_pixels:,} pixels") from None
+        raise PhotoTooLargeError(f"has more than {max_pixels:,} pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError) as err:
         raise PhotoError(f"is no photo that can be read ({type(err).__name__})") from None
     width, height = image.size
     if width * height > max_pixels:
         image.close()
-        raise PhotoError(f"has {width} x {height} pixels, over the limit of {max_pixels:,}")
+        raise PhotoTooLargeError(f"has {width} x {height} pixels, over the limit of {max_pixels:,}")
     return image
 
 

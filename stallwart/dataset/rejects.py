@@ -1,0 +1,115 @@
+"""What could not be used: counted exactly, shown by a few examples, stopping a run when it is too much."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal, Self
+
+from stallwart.core.errors import ConfigError, DataError
+
+# A `row` is left out, a `photo` is left out and its listing kept, a `field` is cut or taken as missing.
+Kind = Literal["row", "photo", "field"]
+
+_EXAMPLES = 10
+_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One thing that was not used as it was.
+
+    Attributes:
+        file: where it stands.
+        row: its place in the file, from 1; in CSV and JSON Lines the line it begins at.
+        kind: what was left out.
+        reason: one of a few fixed phrases, to be counted by.
+        detail: what was found, shortened; never a listing's own text.
+    """
+
+    file: str
+    row: int
+    kind: Kind
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass
+class Rejects:
+    """Counts of everything left out; a context manager where a `log` is given.
+
+    Attributes:
+        max_rejects: rejected rows, or photos, that are always tolerated; above it at most 1 % of them may be.
+        log: CSV file that gets every single reject, or None.
+        rows: rows met so far, used or not.
+        photos: photos met so far, used or not.
+        counts: how often each (kind, reason) occurred.
+        examples: the first ten rejects of each (kind, reason).
+    """
+
+    max_rejects: int = 100
+    log: Path | None = None
+    rows: int = 0
+    photos: int = 0
+    counts: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    examples: dict[tuple[Kind, str], list[Reject]] = field(default_factory=dict)
+    _file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        if self.log is not None:
+            try:
+                self._file = self.log.open("w", newline="", encoding="utf-8", errors="replace")
+            except OSError as err:
+                raise ConfigError(f"{self.log}: cannot be written ({err.strerror})") from None
+            csv.writer(self._file).writerow(["file", "row", "kind", "reason", "detail"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __iter__(self) -> Iterator[Reject]:
+        """The kept examples, by kind and reason."""
+        for key in sorted(self.examples):
+            yield from self.examples[key]
+
+    def add(self, file: str, row: int, kind: Kind, reason: str, detail: str = "") -> None:
+        """Count one reject."""
+        reject = Reject(file, row, kind, reason, detail[:300])
+        self.counts[kind, reason] += 1
+        examples = self.examples.setdefault((kind, reason), [])
+        if len(examples) < _EXAMPLES:
+            examples.append(reject)
+        if self._file is not None:
+            csv.writer(self._file).writerow([reject.file, reject.row, kind, reason, reject.detail])
+
+    def total(self, kind: Kind) -> int:
+        """How many rejects of one kind there were."""
+        return sum(count for (which, _), count in self.counts.items() if which == kind)
+
+    def check(self) -> None:
+        """Nothing, while rejects are few.
+
+        Raises:
+            DataError: more rows, or photos, than `max_rejects` and than 1 % of those met were rejected.
+        """
+        self._check("row", "rows", self.rows)
+        self._check("photo", "photos", self.photos)
+
+    def _check(self, kind: Kind, what: str, seen: int) -> None:
+        rejected = self.total(kind)
+        if rejected <= self.max_rejects or rejected <= _SHARE * seen:
+            return
+        reasons = {reason: count for (which, reason), count in self.counts.most_common() if which == kind}
+        said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        first = self.examples[kind, next(iter(reasons))][0]
+        raise DataError(
+            f"{rejected:,} of {seen:,} {what} cannot be used: {said}; for example {first}. "
+            "Mend the files or the --columns, see all of them with `stallwart check --rejects-to FILE`, "
+            "or allow more with STALLWART_MAX_REJECTS"
+        )
