@@ -1,0 +1,1 @@
+"""Scores and labels -> figures with intervals, slices, comparisons and the report."""
