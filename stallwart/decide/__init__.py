@@ -1,0 +1,1 @@
+"""Scores and thresholds -> what to do. Pure: no files, no clock, no model."""

@@ -1,0 +1,1 @@
+"""Nearest listings and known violations."""

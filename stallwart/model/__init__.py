@@ -1,0 +1,1 @@
+"""The bundle and its runtime: listings -> scores and their evidence, without torch."""

@@ -1,0 +1,1 @@
+"""Labelled listings -> a bundle (torch; `train` extra)."""

@@ -1,0 +1,58 @@
+"""Words as they are written: hashed word and character n-grams beside the embeddings.
+
+Names, slang and brands decide many cases that a sentence encoder blurs. The text is read twice, as written
+and normalised against evasion, so that the second view adds and never replaces. Hashing needs no vocabulary,
+so nothing of the training texts is stored in a bundle.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from stallwart.content.text import normalise
+
+BUCKETS = 2**17  # for words and for characters each
+MAX_CHARS = 2000  # of a text that are read; later ones repeat what the first said, and cost linearly
+VERSION = "words 1-2 and characters 2-5, as written and normalised, 2**17 buckets each"
+
+
+class Lexicon:
+    """Texts -> sparse rows of n-grams; stateless, the same in training and when scoring."""
+
+    width = 2 * BUCKETS
+
+    def __init__(self) -> None:
+        shared = {
+            "n_features": BUCKETS,
+            "norm": None,
+            "alternate_sign": False,
+            "binary": True,
+            "lowercase": False,
+        }
+        self._words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
+        self._characters = HashingVectorizer(ngram_range=(2, 5), analyzer="char_wb", **shared)
+
+    def rows(self, texts: Iterable[str]) -> csr_matrix:
+        """(n, width) sparse float32 ones where a text holds an n-gram; empty rows where there are no words."""
+        views = [_both_views(text) for text in texts]
+        joined = hstack([self._words.transform(views), self._characters.transform(views)], format="csr")
+        joined.sort_indices()
+        return joined.astype(np.float32)
+
+    def row(self, text: str) -> NDArray[np.int64]:
+        """(m,) numbers of the buckets that one text fills, ascending; bucket 0 alone where there are no words."""
+        one = self.rows([text])
+        return one.indices.astype(np.int64) if one.nnz else np.zeros(1, dtype=np.int64)
+
+
+def _both_views(text: str) -> str:
+    plain = text[:MAX_CHARS].casefold()
+    normal = normalise(text[:MAX_CHARS])
+    if normal == plain:
+        return plain
+    # Only what the normalised view says anew: an honest text must not count twice
+    known = set(plain.split())
+    return f"{plain} {' '.join(word for word in normal.split() if word not in known)}"

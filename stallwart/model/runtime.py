@@ -1,0 +1,106 @@
+"""A bundle at work: listings -> calibrated scores.
+
+Every graph is run one listing a call, so that a score never depends on what it was batched with: the same
+listing scores the same alone, among a thousand and in replay.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stallwart.core.errors import BundleError
+from stallwart.core.listing import Listing
+from stallwart.core.settings import Settings
+from stallwart.decide.decide import Ruling, decide
+from stallwart.encoders.cache import EmbeddingCache
+from stallwart.encoders.embed import Embedded, Embedder
+from stallwart.encoders.graphs import PhotoGraph, TextGraph, open_session
+from stallwart.encoders.lexical import Lexicon
+from stallwart.model.bundle import HEADS, Bundle
+
+
+@dataclass(frozen=True)
+class ScoredListing:
+    """One listing with what a bundle says of it.
+
+    Attributes:
+        embedded: the listing and its embeddings.
+        scores: (k,) float64 calibrated probabilities; None where there was nothing to score.
+        ruling: what the bundle's thresholds make of it.
+    """
+
+    embedded: Embedded
+    scores: NDArray[np.float64] | None
+    ruling: Ruling
+
+
+class Scorer:
+    """A loaded bundle.
+
+    Args:
+        bundle: what to load.
+        settings: bounds and number of threads.
+        cache: of embeddings, or None.
+
+    Raises:
+        BundleError: its graphs do not fit together.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings, cache: EmbeddingCache | None = None):
+        self.bundle = bundle
+        text, photo = TextGraph(bundle.folder / "text"), PhotoGraph(bundle.folder / "photo")
+        self.embedder = Embedder(text, photo, settings, cache)
+        self._heads = open_session(bundle.folder / HEADS)
+        self._lexicon = Lexicon()
+        shape = self._heads.get_outputs()[0].shape
+        if shape[-1] != len(bundle.taxonomy.ids):
+            raise BundleError(
+                f"{bundle.folder / HEADS}: gives {shape[-1]} scores for {len(bundle.taxonomy.ids)} policies"
+            )
+
+    def score(self, listings: Iterable[Listing]) -> Iterator[ScoredListing]:
+        """Each listing with its scores, in order; one that cannot be scored is ruled `review`, never raised."""
+        for embedded in self.embedder.embed(listings):
+            yield self.rule(embedded, self.scores(embedded.listing.text, embedded.text, embedded.photos))
+
+    def rule(self, embedded: Embedded, scores: NDArray[np.float64] | None) -> ScoredListing:
+        """Scores with the ruling that the bundle's thresholds make of them."""
+        failures = tuple(f"a photo {reason}" for reason in embedded.failures)
+        if scores is None:
+            failures = failures or ("the listing has neither words nor a photo",)
+        ruling = decide(scores, self.bundle.taxonomy.ids, self.bundle.thresholds, failures)
+        return ScoredListing(embedded, scores, ruling)
+
+    def scores(
+        self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]
+    ) -> NDArray[np.float64] | None:
+        """(k,) calibrated probabilities of one listing, or None where it has neither words nor photos.
+
+        Args:
+            text: the listing's words.
+            embedding: (d_text,) of those words, or None.
+            photos: (p, d_photo), p >= 0.
+        """
+        if embedding is None and not len(photos):
+            return None
+        log_odds = self.log_odds(text, embedding, photos)
+        return self.bundle.calibration.probabilities(log_odds[None])[0]
+
+    def log_odds(
+        self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """(k,) log-odds before calibration."""
+        d_text, d_photo = self.embedder.text.spec.d, self.embedder.photo.spec.d
+        (out,) = self._heads.run(
+            None,
+            {
+                "text": (np.zeros(d_text, np.float32) if embedding is None else embedding)[None],
+                "has_text": np.array([[embedding is not None]], dtype=np.float32),
+                "photos": photos if len(photos) else np.zeros((1, d_photo), np.float32),
+                "has_photo": np.array([[len(photos) > 0]], dtype=np.float32),
+                "buckets": self._lexicon.row(text),
+            },
+        )
+        return np.asarray(out[0], dtype=np.float64)
