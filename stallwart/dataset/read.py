@@ -1,8 +1,8 @@
 """Files of listings -> checked listings, one at a time; whatever is left out is counted with its reason.
 
-Memory does not grow with the rows, but for a hash of eight bytes for each id (about 70 with
-Python's bookkeeping), to find repeated ones. It takes two different ids for one in fewer than one of ten million runs over a
-million listings.
+Memory does not grow with the rows, but for a hash of eight bytes for each id (about 70 with Python's
+bookkeeping), to find repeated ones. It takes two different ids for one in fewer than one of ten million
+runs over a million listings.
 """
 
 import hashlib
