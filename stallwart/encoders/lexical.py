@@ -36,14 +36,14 @@ class Lexicon:
         self._characters = HashingVectorizer(ngram_range=(2, 5), analyzer="char_wb", **shared)
 
     def rows(self, texts: Iterable[str]) -> csr_matrix:
-        """(n, width) sparse float32 ones where a text holds an n-gram; empty rows where there are no words."""
+        """(n, width) sparse float32 ones where a text holds an n-gram; empty without words."""
         views = [_both_views(text) for text in texts]
         joined = hstack([self._words.transform(views), self._characters.transform(views)], format="csr")
         joined.sort_indices()
         return joined.astype(np.float32)
 
     def row(self, text: str) -> NDArray[np.int64]:
-        """(m,) numbers of the buckets that one text fills, ascending; bucket 0 alone where there are no words."""
+        """(m,) numbers of the buckets that one text fills, ascending; bucket 0 without words."""
         one = self.rows([text])
         return one.indices.astype(np.int64) if one.nnz else np.zeros(1, dtype=np.int64)
 

@@ -61,7 +61,7 @@ class Scorer:
             )
 
     def score(self, listings: Iterable[Listing]) -> Iterator[ScoredListing]:
-        """Each listing with its scores, in order; one that cannot be scored is ruled `review`, never raised."""
+        """Each listing with its scores, in order; what cannot be scored is ruled `review`, never raised."""
         for embedded in self.embedder.embed(listings):
             yield self.rule(embedded, self.scores(embedded.listing.text, embedded.text, embedded.photos))
 

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from stallwart.training.features import Features
 from stallwart.training.loss import focal_loss, focal_loss_per_policy
-from stallwart.training.members import EmbeddingMember, Ensemble, LexicalMember, Member
+from stallwart.training.members import EmbeddingMember, Ensemble, LexicalMember, Linear, Member
 from stallwart.training.recipe import MemberRecipe
 
 _SCORE_ROWS = 1024
@@ -41,7 +42,7 @@ class Examples:
 
 
 def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> Member:
-    """One fitted member, in evaluation mode; the same seed gives the same member, bit for bit, on one machine.
+    """One fitted member, in evaluation mode; a seed gives the same member bit for bit on one machine.
 
     Args:
         recipe: of the member.
@@ -53,8 +54,6 @@ def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> M
     readable = (features.has_text & ("text" in recipe.reads)) | (
         features.has_photo & ("photo" in recipe.reads)
     )
-    if recipe.kind == "lexical":
-        readable = features.has_text
     examples = examples[readable]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -86,8 +85,8 @@ def ensemble_log_odds(ensemble: Ensemble, features: Features) -> NDArray[np.floa
     """(n, k) log-odds as the exported graph gives them one by one; NaN where no member speaks."""
     total, weight = np.zeros(()), np.zeros(())
     for member in ensemble.members:
-        odds = member_log_odds(member, features).astype(np.float64)  # type: ignore[arg-type]
-        speaks = ~np.isnan(odds[:, :1]) * float(member.recipe.weight)  # type: ignore[union-attr,arg-type]
+        odds = member_log_odds(member, features).astype(np.float64)
+        speaks = ~np.isnan(odds[:, :1]) * member.recipe.weight
         total = total + np.nan_to_num(odds) * speaks
         weight = weight + speaks
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -132,8 +131,9 @@ def _loss(
     recipe: MemberRecipe, targets: NDArray[np.int64], k: int
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     counts = np.bincount(targets, minlength=k + 1).astype(np.float64)
-    alpha = np.where(counts > 0, (len(targets) / np.maximum(counts, 1)) ** recipe.alpha, 0)
-    alpha = torch.from_numpy(alpha / (alpha * counts).sum() * counts.sum()).float()
+    rarity = np.where(counts > 0, (len(targets) / np.maximum(counts, 1)) ** recipe.alpha, 0)
+    # The mean weight of a row is 1, so that the learning rate means the same at any alpha
+    alpha = torch.from_numpy(rarity / (rarity * counts).sum() * counts.sum()).float()
     per_row = focal_loss if recipe.output == "softmax" else focal_loss_per_policy
 
     def loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def _fit_embedding(
             rows = _disturbed(batch, index, recipe, partners, generator)
             step_loss = loss(member.logits(*rows), targets[index], weights[index])
             optimiser.zero_grad()
-            step_loss.backward()
+            step_loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
         if stopper and stopper.is_over():
@@ -273,9 +273,10 @@ def _fit_linear(
     """Full-batch L-BFGS on the mean of each listing's photos, with L2 on the weights."""
     features = examples.features
     batch = _Batch(member, features)
-    mean = (torch.from_numpy(features.first_photo()) - member.photo_mean) * member.photo_scale
+    mean = (torch.from_numpy(features.mean_photo()) - member.photo_mean) * member.photo_scale
     rows = torch.cat([batch.text * batch.has_text, mean * batch.has_photo], dim=1)
     targets, weights = torch.from_numpy(examples.targets), torch.from_numpy(examples.weights)
+    assert isinstance(member.head, Linear)
     layer = member.head.out
     optimiser = torch.optim.LBFGS(
         member.parameters(), max_iter=member.recipe.epochs, history_size=10, line_search_fn="strong_wolfe"
@@ -284,7 +285,7 @@ def _fit_linear(
     def closure() -> Tensor:
         optimiser.zero_grad()
         value = loss(layer(rows), targets, weights) + member.recipe.weight_decay * layer.weight.square().sum()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
@@ -320,7 +321,7 @@ def _fit_lexical(
             )
             step_loss = loss(z + bias, targets[index], emphasis[index])
             optimiser.zero_grad()
-            step_loss.backward()
+            step_loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     with torch.no_grad():
         member.weights[active] = weights
@@ -328,9 +329,9 @@ def _fit_lexical(
     return member
 
 
-def _tf_idf(words: "object", rarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+def _tf_idf(words: csr_matrix, rarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor, Tensor]:
     """Buckets, offsets and values of sparse rows, each row of length 1, silent buckets left out."""
-    rows = words.multiply(rarity[None]).tocsr()  # type: ignore[attr-defined]
+    rows = words.multiply(rarity[None]).tocsr()
     rows.eliminate_zeros()
     lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     values = rows.data / np.repeat(np.maximum(lengths, 1e-6), np.diff(rows.indptr))

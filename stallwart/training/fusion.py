@@ -70,7 +70,9 @@ class Gated(nn.Module):
 
 
 class Embrace(nn.Module):
-    """EmbraceNet: each feature is drawn from one of the parts that are there (Choi & Lee 2019, arXiv:1904.09078).
+    """EmbraceNet: each feature is drawn from one of the parts that are there.
+
+    Choi & Lee 2019 (arXiv:1904.09078).
 
     While training, a feature comes from the text or from the photo by a fair coin; a part that is missing
     is never drawn. When scoring, the draw's expectation is taken, so that a score does not depend on luck.
