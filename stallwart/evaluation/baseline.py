@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
+from stallwart.core.errors import DataError
+
 # A few listings hold whole brochures; n-grams past this many characters add time and no vote.
 _MAX_CHARS = 4_000
 _BUCKETS = 2**18
@@ -22,45 +24,44 @@ def score_baseline(
 ) -> NDArray[np.float64]:
     """(n, k) float64 probabilities in [0, 1] of the k policies for `texts`, learnt from words alone.
 
-    One logistic regression for each policy against all other rows, over word 1- and 2-grams and character
-    3- to 5-grams within words, hashed and weighted by TF-IDF. The same input gives the same output.
+    One logistic regression for each label against all others, their probabilities divided by their sum, over
+    word 1- and 2-grams and character 3- to 5-grams within words, hashed and weighted by TF-IDF.
 
     Args:
         train_texts: m texts; "" where a listing has none.
         train_labels: (m,) int64 columns of `Taxonomy.labels`; 0 is neutral.
         texts: n texts to score.
-        k: number of policies. One without a training row, or with nothing else, scores its share everywhere.
+        k: number of policies. One without a training row scores 0 everywhere.
+
+    Raises:
+        DataError: there are no training texts.
     """
-    words = HashingVectorizer(
-        ngram_range=(1, 2), n_features=_BUCKETS, alternate_sign=False, norm=None, dtype=np.float32
+    if not len(train_texts):
+        raise DataError(
+            "the text-only baseline has no training listing to learn from; check the split's dates"
+        )
+    known, asked = _features(
+        [text[:_MAX_CHARS] for text in train_texts], [text[:_MAX_CHARS] for text in texts]
     )
-    characters = HashingVectorizer(
-        analyzer="char_wb",
-        ngram_range=(3, 5),
-        n_features=_BUCKETS,
-        alternate_sign=False,
-        norm=None,
-        dtype=np.float32,
-    )
-    weights = [TfidfTransformer(sublinear_tf=True) for _ in range(2)]
-    cut = [text[:_MAX_CHARS] for text in train_texts]
-    known = _joined(
-        [w.fit_transform(h.transform(cut)) for w, h in zip(weights, (words, characters), strict=True)]
-    )
-    cut = [text[:_MAX_CHARS] for text in texts]
-    asked = _joined(
-        [w.transform(h.transform(cut)) for w, h in zip(weights, (words, characters), strict=True)]
-    )
-    scores = np.empty((len(texts), k))
-    for column in range(k):
-        positive = train_labels == column + 1
-        if positive.all() or not positive.any():
-            scores[:, column] = float(positive.mean()) if len(positive) else 0.0
-            continue
-        model = LogisticRegression(C=10.0, solver="liblinear", class_weight="balanced", random_state=0)
-        scores[:, column] = model.fit(known, positive).predict_proba(asked)[:, 1]
-    return scores
+    odds = np.zeros((len(texts), k + 1))
+    for label in range(k + 1):
+        positive = train_labels == label
+        if positive.any() and not positive.all():
+            model = LogisticRegression(C=10.0, solver="liblinear", random_state=0)
+            odds[:, label] = model.fit(known, positive).predict_proba(asked)[:, 1]
+        else:
+            odds[:, label] = float(positive.any())
+    return np.asarray(odds[:, 1:] / np.maximum(odds.sum(axis=1, keepdims=True), 1e-12))
 
 
-def _joined(parts: list[csr_matrix]) -> csr_matrix:
-    return hstack(parts, format="csr")
+def _features(train_texts: Sequence[str], texts: Sequence[str]) -> tuple[csr_matrix, csr_matrix]:
+    """Hashed n-grams by TF-IDF, the weights learnt from the first texts alone."""
+    known, asked = [], []
+    for options in ({"ngram_range": (1, 2)}, {"analyzer": "char_wb", "ngram_range": (3, 5)}):
+        count = HashingVectorizer(
+            n_features=_BUCKETS, alternate_sign=False, norm=None, dtype=np.float32, **options
+        )
+        weigh = TfidfTransformer(sublinear_tf=True)
+        known.append(weigh.fit_transform(count.transform(train_texts)))
+        asked.append(weigh.transform(count.transform(texts)))
+    return hstack(known, format="csr"), hstack(asked, format="csr")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stallwart.core.scored import Scored
+from stallwart.estimate.bootstrap import cluster_weights
 from stallwart.evaluation.ranking import Weights
 
 
@@ -50,12 +51,12 @@ class Draws:
 
 
 def draw(scored: Scored, replicates: int = 1_000, seed: int = 0) -> Draws:
-    """Replicates of the rows, each of as many groups as there are, drawn with replacement."""
+    """Replicates of the rows by whole groups, each label keeping its number of groups."""
     _, group = np.unique(scored.rows.groups, return_inverse=True)
-    m = int(group.max(initial=-1)) + 1
-    random = np.random.default_rng(seed)
     counts = np.ones((len(group), 1 + replicates))
-    for column in range(1, 1 + replicates):
-        counts[:, column] = np.bincount(random.integers(0, m, m), minlength=m)[group]
+    column = 1
+    for batch in cluster_weights(group, scored.rows.labels, replicates, seed):
+        counts[:, column : column + len(batch)] = batch.T
+        column += len(batch)
     shares = np.array(list(scored.taxonomy.shares.values()))
     return Draws(counts, scored.rows.labels, group, shares)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stallwart.core.errors import DataError
 from stallwart.core.scored import Scored
 from stallwart.core.taxonomy import Taxonomy
+from stallwart.estimate.certify import Certificate
 from stallwart.evaluation.draws import Draws, draw
 from stallwart.evaluation.figures import (
     FIGURES,
@@ -29,7 +30,6 @@ from stallwart.evaluation.held import Held, held
 from stallwart.evaluation.ranking import Ranking
 from stallwart.evaluation.shape import Shape, confusion, shapes
 from stallwart.evaluation.slices import Slice, slices
-from stallwart.evaluation.standing import Standing
 from stallwart.evaluation.worst import Witness, WorstError, worst_errors
 
 Scores = NDArray[np.float64]
@@ -44,6 +44,7 @@ class Besides:
         ablations: (n, k) scores of the same model by what was taken away, such as "photo taken away".
         repeats: rows that repeat listings of the training part, with their scores.
         seen_sellers: sellers with a listing in the training part.
+        unseen_sellers: certificates that rest on unseen sellers alone, by policy id.
         facts: what made the run: recipe, seed, digests, versions, commands, dates.
         witness: where the content of the worst errors comes from.
     """
@@ -52,6 +53,7 @@ class Besides:
     ablations: Mapping[str, Scores] = field(default_factory=dict)
     repeats: Scored | None = None
     seen_sellers: frozenset[str] = frozenset()
+    unseen_sellers: Mapping[str, Certificate] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     witness: Witness | None = None
 
@@ -67,7 +69,7 @@ class Options:
         worst: false calls and misses shown for each policy.
     """
 
-    costs: Costs = Costs()
+    costs: Costs = field(default_factory=Costs)
     replicates: int = 1_000
     seed: int = 0
     worst: int = 4
@@ -124,7 +126,8 @@ class Evaluation:
 
     taxonomy: Taxonomy
     part: Part
-    standings: tuple[Standing, ...]
+    certificates: tuple[Certificate, ...]
+    unseen_sellers: Mapping[str, Certificate]
     gates: Gates
     options: Options
     held: tuple[Held, ...]
@@ -143,7 +146,7 @@ class Evaluation:
 
 def evaluate(
     scored: Scored,
-    standings: Sequence[Standing],
+    certificates: Sequence[Certificate],
     review: Scores,
     besides: Besides | None = None,
     options: Options | None = None,
@@ -152,20 +155,20 @@ def evaluate(
 
     Args:
         scored: the rows to report on, later than all that the model and its thresholds were made from.
-        standings: one for each policy, in any order.
+        certificates: one for each policy, in any order.
         review: (k,) score from which a listing that is not blocked goes to a person.
         besides: baseline, ablations and whatever else stands beside the scores.
         options: costs, replicates and seed.
 
     Raises:
-        DataError: no rows, a policy without a standing, or scores of another shape.
+        DataError: no rows, a policy without a certificate, or scores of another shape.
     """
     besides, options = besides or Besides(), options or Options()
-    _check(scored, standings, review, besides)
+    _check(scored, certificates, review, besides)
     taxonomy = scored.taxonomy
-    by_policy = {standing.policy: standing for standing in standings}
+    by_policy = {certificate.policy: certificate for certificate in certificates}
     ordered = tuple(by_policy[name] for name in taxonomy.ids)
-    act = np.array([np.inf if s.threshold is None else s.threshold for s in ordered])
+    act = np.array([np.inf if c.threshold is None else c.threshold for c in ordered])
     gates = Gates(act, np.asarray(review, dtype=np.float64))
     draws = draw(scored, options.replicates, options.seed)
     drawn = {
@@ -175,7 +178,8 @@ def evaluate(
     return Evaluation(
         taxonomy=taxonomy,
         part=_part(scored),
-        standings=ordered,
+        certificates=ordered,
+        unseen_sellers=dict(besides.unseen_sellers),
         gates=gates,
         options=options,
         held=held(scored, ordered, draws),
@@ -193,20 +197,15 @@ def evaluate(
     )
 
 
-def _check(scored: Scored, standings: Sequence[Standing], review: Scores, besides: Besides) -> None:
+def _check(scored: Scored, certificates: Sequence[Certificate], review: Scores, besides: Besides) -> None:
     if not len(scored):
         raise DataError("there is no row to evaluate; check the dates of the split")
-    if missing := set(scored.taxonomy.ids) - {standing.policy for standing in standings}:
+    if missing := set(scored.taxonomy.ids) - {certificate.policy for certificate in certificates}:
         raise DataError(f"no certificate for {', '.join(sorted(missing))}; train again with these policies")
     if review.shape != (len(scored.taxonomy.ids),):
         raise DataError(f"review scores are {review.shape}, expected one for each of {scored.taxonomy.ids}")
-    others = (
-        {**besides.ablations}
-        if besides.baseline is None
-        else {"baseline": besides.baseline, **besides.ablations}
-    )
-    for name, scores in others.items():
-        if scores.shape != scored.scores.shape:
+    for name, scores in {"the baseline": besides.baseline, **besides.ablations}.items():
+        if scores is not None and scores.shape != scored.scores.shape:
             raise DataError(f"scores of {name} are {scores.shape}, expected {scored.scores.shape}")
     if not np.isfinite(scored.scores).all():
         raise DataError("some scores are not finite numbers; score these listings again")

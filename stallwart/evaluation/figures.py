@@ -2,10 +2,10 @@
 
 Labelled scores and thresholds in; frozen figures out. Knows nothing of models, listings' content or pages.
 
-Intervals are 95 % percentile intervals over replicates that redraw whole groups of near duplicates (Davison and
-Hinkley 1997, section 2.4). Two cases have no spread to redraw, and are bounded instead of shown as certain:
-a ratio of 0 or 1 by the exact "rule of three" bound (Hanley and Lippman-Hand 1983), and average precision on
-fewer than `FEW` groups of positives by 0 and 1, which says that nothing is known.
+Intervals are 95 % percentile intervals over replicates that redraw whole groups of near duplicates (see
+`estimate.bootstrap`). Two cases have no spread to redraw, and are bounded instead of shown as certain: a
+ratio of 0 or 1 by the "rule of three" bound (Hanley and Lippman-Hand 1983), and average precision on fewer
+than `FEW` groups of positives by 0 and 1, which says that nothing is known.
 """
 
 import math
@@ -36,8 +36,8 @@ class Figure:
         value: the estimate; NaN where the rows allow none (no calls, no positives).
         low: lower end of the 95 % interval; NaN with `value`.
         high: its upper end.
-        n: rows that the figure is a share or mean of: calls for a precision, positives for a recall.
-        n_positive: those among them that break the policy; for means over policies, in all policies.
+        n: rows it is about: calls for a precision, violations for a recall, all rows for an order.
+        n_positive: right calls, violations caught, or violations among them; a mean adds up its policies'.
         unit: "share", "per 1,000 neutral listings" or "per 1,000 listings".
     """
 
@@ -206,25 +206,20 @@ def ranking_figures(ranking: Ranking, draws: Draws, wanted: float) -> dict[str, 
         wanted: precision that the policy wants, in (0, 1).
     """
     places = ranking.order[ranking.positive]  # rows of the positives
-    n, positives = len(ranking.order), len(places)
     curves = [ranking.curve(weights) for weights in draws.weights]
     hundred = np.full(draws.counts.shape[1], 100.0)
     values = {
-        "average_precision": (n, [area(*curve) for curve in curves]),
-        "recall_at_wanted": (positives, [recall_at(*curve, wanted) for curve in curves]),
-        "precision_in_100": (
-            min(100, n),
-            [ranking.precision_in_first(weights, hundred) for weights in draws.weights],
-        ),
-        "precision_in_positives": (
-            positives,
-            [ranking.precision_in_first(w, w[places].sum(axis=0)) for w in draws.weights],
-        ),
+        "average_precision": [area(*curve) for curve in curves],
+        "recall_at_wanted": [recall_at(*curve, wanted) for curve in curves],
+        "precision_in_100": [ranking.precision_in_first(weights, hundred) for weights in draws.weights],
+        "precision_in_positives": [
+            ranking.precision_in_first(weights, weights[places].sum(axis=0)) for weights in draws.weights
+        ],
     }
     ends = _ends(draws, places)
     return {
-        name: Drawn((measured, live), rows, positives, SHARE, ends)
-        for name, (rows, (measured, live)) in values.items()
+        name: Drawn((measured, live), len(ranking.order), len(places), SHARE, ends)
+        for name, (measured, live) in values.items()
     }
 
 
@@ -247,7 +242,7 @@ def ratio(
         hit: (n,) bool.
         among: (n,) bool, a superset of `hit`.
         unit: "share", or one for each 1,000.
-        errors_among: (n,) bool, rows that might have been the other way where all rows agree; default `among`.
+        errors_among: (n,) bool, rows that might have been the other way, should all agree; else `among`.
     """
     scale = 1.0 if unit == SHARE else 1_000.0
     n, hits = int(among.sum()), int(hit.sum())

@@ -1,7 +1,7 @@
 """Whether a certificate held on later data.
 
-A certificate was given on data of its time; these rows came later. Its threshold is taken as it is, and the precision
-of its calls is weighted to live prevalence. The verdict follows a stated rule:
+A certificate was given on data of its time; these rows came later. Its threshold is taken as it is, and the
+precision of its calls is weighted to live prevalence. The verdict follows a stated rule:
 
 - broke: the whole 95 % interval of the precision lies below the wanted one;
 - held: the precision meets the wanted one, on calls from at least `ENOUGH` groups of near duplicates;
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stallwart.core.scored import Scored
+from stallwart.estimate.certify import Certificate
 from stallwart.evaluation.draws import Draws
 from stallwart.evaluation.figures import Figure, ratio
-from stallwart.evaluation.standing import Standing
 
 HELD, BROKE, UNSURE = "held", "broke", "unsure"
 ENOUGH = 20
@@ -48,33 +48,33 @@ class Held:
     verdict: str
 
 
-def held(scored: Scored, standings: Sequence[Standing], draws: Draws) -> tuple[Held, ...]:
-    """The verdict on each certified policy; broken certificates first, then unsure ones, then those that held."""
+def held(scored: Scored, certificates: Sequence[Certificate], draws: Draws) -> tuple[Held, ...]:
+    """The verdict on each certified policy: broken ones first, then unsure ones, then those that held."""
     found = [
-        _held(scored, standing, standing.threshold, draws)
-        for standing in standings
-        if standing.threshold is not None and standing.policy in scored.taxonomy.ids
+        _held(scored, certificate, certificate.threshold, draws)
+        for certificate in certificates
+        if certificate.threshold is not None and certificate.policy in scored.taxonomy.ids
     ]
     order = (BROKE, UNSURE, HELD)
     return tuple(sorted(found, key=lambda one: order.index(one.verdict)))
 
 
-def _held(scored: Scored, standing: Standing, threshold: float, draws: Draws) -> Held:
-    column = scored.taxonomy.ids.index(standing.policy)
+def _held(scored: Scored, certificate: Certificate, threshold: float, draws: Draws) -> Held:
+    column = scored.taxonomy.ids.index(certificate.policy)
     called = scored.scores[:, column] >= threshold
     positive = scored.rows.labels == column + 1
     anyone = np.ones(len(scored), dtype=bool)
     precision = ratio(draws, called & positive, called, errors_among=anyone).pair().live
     groups = len(np.unique(draws.groups[called]))
     return Held(
-        policy=standing.policy,
-        wanted=standing.wanted,
+        policy=certificate.policy,
+        wanted=certificate.target,
         calls=int(called.sum()),
         right=int((called & positive).sum()),
         groups=groups,
         precision=precision,
         recall=ratio(draws, called & positive, positive).pair().live,
-        verdict=_verdict(precision, standing.wanted, groups),
+        verdict=_verdict(precision, certificate.target, groups),
     )
 
 

@@ -1,7 +1,7 @@
 """What an order of rows is worth under many sets of weights at once.
 
-Scores and weights in, arrays of one value for each set of weights out. Rows with the same score are one step of
-the curve, whatever their order.
+Scores and weights in, arrays of one value for each set of weights out. Rows with the same score are one
+step of the curve, whatever their order.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ class Ranking:
         self._hits = _sums(step[self.positive], self.order[self.positive], steps, n)
 
     def curve(self, weights: Weights) -> tuple[Weights, Weights]:
-        """Precision and recall at each step, each (steps, r); NaN where a set gives the rows above no weight."""
+        """Precision and recall at each step, each (steps, r); NaN where no weight lies above."""
         with np.errstate(invalid="ignore", divide="ignore"):
             hits = np.cumsum(self._hits @ weights, axis=0)
             precision = hits / np.cumsum(self._all @ weights, axis=0)

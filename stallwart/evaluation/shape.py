@@ -100,7 +100,7 @@ def _curve(scores: NDArray[np.float64], positive: NDArray[np.bool_], draws: Draw
 
 
 def confusion(scored: Scored) -> NDArray[np.int64]:
-    """(k + 1, k + 1) counts: labels down, across the likeliest policy where its score is at least 1/2, else neutral."""
+    """(k + 1, k + 1) counts: labels down; across, the likeliest policy if it scores 1/2, else neutral."""
     best = scored.scores.argmax(axis=1)
     said = np.where(scored.scores.max(axis=1) >= 0.5, best + 1, 0)
     k = scored.scores.shape[1] + 1

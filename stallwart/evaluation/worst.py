@@ -1,7 +1,7 @@
-"""The errors worth reading: neutral or other listings with the highest scores, and violations with the lowest.
+"""The errors worth reading: the highest scores without a violation, and the lowest with one.
 
-Scores and labels pick them; what they look like comes from a `Witness`. Thumbnails are small re-encoded JPEGs, so
-that nothing but pixels of a listing's file reaches the page.
+Scores and labels pick them; what they look like comes from a `Witness`. Thumbnails are re-encoded, so that
+nothing of a listing's file but its pixels reaches the page.
 """
 
 import io

@@ -1,0 +1,86 @@
+"""What each policy may do, in sentences: the first thing a report says.
+
+Certificates and what became of them in, words out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stallwart.estimate.certify import Certificate
+from stallwart.evaluation.evaluate import Evaluation
+from stallwart.evaluation.held import BROKE, HELD, UNSURE, Held
+from stallwart.evaluation.wording import interval
+
+ACT, WATCH, STOP, WAIT = "may act alone", "may act, watch it", "must not act", "may not act yet"
+_STATUS = {HELD: ACT, UNSURE: WATCH, BROKE: STOP}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a policy may do, in a line.
+
+    Attributes:
+        certificate: with its reason and what would help.
+        title: the policy's title.
+        status: `ACT`, `WATCH`, `STOP` or `WAIT`.
+        held: what became of its certificate on these rows; None without one.
+    """
+
+    certificate: Certificate
+    title: str
+    status: str
+    held: Held | None
+
+
+def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
+    """Every policy's answer: those that must stop, then those that may act, then the others."""
+    verdicts = {one.policy: one for one in evaluation.held}
+    found = [
+        Answer(
+            certificate,
+            evaluation.taxonomy[certificate.policy].title,
+            _STATUS[verdicts[certificate.policy].verdict] if certificate.policy in verdicts else WAIT,
+            verdicts.get(certificate.policy),
+        )
+        for certificate in evaluation.certificates
+    ]
+    order = (STOP, ACT, WATCH, WAIT)
+    return tuple(sorted(found, key=lambda answer: order.index(answer.status)))
+
+
+def period(evaluation: Evaluation) -> str:
+    """ "2025-10-01 to 2025-12-31"."""
+    return f"{evaluation.part.first} to {evaluation.part.last}"
+
+
+def alarms(evaluation: Evaluation) -> tuple[str, ...]:
+    """One sentence for each certificate that did not hold."""
+    return tuple(
+        f"Drift broke {evaluation.taxonomy[one.policy].title}: certified at {one.wanted:.2f}, yet from "
+        f"{period(evaluation)} its precision is {one.precision.value:.2f} {interval(one.precision)} at live "
+        f"prevalence ({one.right:,} of {one.calls:,} calls right)."
+        for one in evaluation.held
+        if one.verdict == BROKE
+    )
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The answer in two or three sentences."""
+    found = answers(evaluation)
+    groups = {status: [a.title for a in found if a.status == status] for status in (STOP, ACT, WATCH, WAIT)}
+    k = len(evaluation.taxonomy.ids)
+    certified = k - len(groups[WAIT])
+    parts = [f"{certified} of {k} policies hold a certificate to act alone."]
+    if groups[ACT]:
+        parts.append(f"On later listings it held for {_and(groups[ACT])}.")
+    if groups[WATCH]:
+        parts.append(f"For {_and(groups[WATCH])} there are too few calls to say.")
+    if groups[STOP]:
+        parts.append(f"It broke for {_and(groups[STOP])}: send their calls to reviewers.")
+    if groups[WAIT]:
+        parts.append("All else goes to reviewers.")
+    return " ".join(parts)
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
