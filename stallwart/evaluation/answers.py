@@ -84,3 +84,29 @@ def headline(evaluation: Evaluation) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def line(answer: Answer) -> str:
+    """Why a policy has its status, and what would help, in a line or two."""
+    told, one = answer.certificate, answer.held
+    if one is not None:
+        proven = (
+            f"Proven: at least {told.precision_lower:.2f} of its calls right ({told.target:.2f} wanted), "
+            f"from score {told.threshold:.3f}."
+        )
+        if not one.calls:
+            return f"{proven} No later listing scores that high."
+        return (
+            f"{proven} On later listings {one.right:,} of {one.calls:,} calls were right: precision "
+            f"{one.precision.value:.2f} {interval(one.precision)} at live prevalence; they caught "
+            f"{one.recall.value:.2f} {interval(one.recall)} of its violations."
+        )
+    if told.at_score is None or told.needs is None:
+        return told.reason
+    enough = f"{told.needs.verdicts:,} right verdicts on live listings above score {told.at_score:.3f}"
+    if told.needs.neutral_listings is not None:
+        enough += f", or {told.needs.neutral_listings:,} more labelled neutral listings without a false alarm"
+    return (
+        f"Proven: {told.precision_lower:.2f} of the {told.target:.2f} wanted, catching {told.recall:.2f} "
+        f"of its violations. What would be enough: {enough}."
+    )

@@ -31,12 +31,13 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a title; the first column names the row."""
+    """Rows of cells under a title; the first column names the row; `slices` sets it among the slices."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    slices: bool = False
 
 
 def tables(evaluation: Evaluation) -> tuple[Table, ...]:
@@ -185,7 +186,9 @@ def _slices(evaluation: Evaluation) -> Iterator[Table]:
                 )
             )
         columns = ("slice", "listings", "violations", "policies", "average precision", "at live prevalence")
-        yield Table(title, (*columns, *(NAMES[name] for name in SLICE_FIGURES[1:])), tuple(rows), note)
+        yield Table(
+            title, (*columns, *(NAMES[name] for name in SLICE_FIGURES[1:])), tuple(rows), note, slices=True
+        )
 
 
 def policy_slices(evaluation: Evaluation, policy: str) -> Table:
