@@ -12,8 +12,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-# Decoders that are fuzzed and common; the rest of Pillow's forty formats only widen the attack surface.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO")
+# Decoders that are fuzzed and common (JPEG includes files of several); the rest of Pillow's forty formats
+# only widen the attack surface.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 Pixels = NDArray[np.uint8]
 
@@ -73,7 +74,7 @@ def _opened(photo: bytes, max_bytes: int, max_pixels: int) -> Image.Image:
         raise PhotoTooLargeError(f"has {len(photo):,} bytes, over the limit of {max_bytes:,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound comes next
+            warnings.simplefilter("ignore")  # of bombs, whose bound comes next, and of broken EXIF
             image = Image.open(io.BytesIO(photo), formats=_FORMATS)
     except Image.DecompressionBombError:
         raise PhotoTooLargeError(f"has more than {max_pixels:,} pixels") from None
@@ -95,8 +96,8 @@ def _orientation(image: Image.Image) -> int:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit grey: scale, never clip
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        values = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0.0) > 255 else 255.0
         return Image.fromarray(np.uint8(np.clip(values / top, 0, 1) * 255)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Listings -> groups of near duplicates: the same or nearly the same words, or the same or nearly the same photo.
+"""Listings -> groups of near duplicates: nearly the same words, or nearly the same photo.
 
 Works over a stream and keeps signatures of one to two kilobytes for each listing, not its content. Candidates
 come from buckets (Broder 1997, MinHash; Indyk and Motwani 1998, LSH; a pigeonhole over the bits of photo

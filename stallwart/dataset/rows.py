@@ -1,4 +1,4 @@
-"""Listings and their labels -> columns without content, as the split, calibration and evaluation read them."""
+"""Listings and labels -> columns without content, as the split, calibration and evaluation read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -67,8 +67,9 @@ class RowsBuilder:
         """
         if not self._taken:
             raise DataError(
-                f"no listing has both a label and a date ({self.unlabelled:,} have no label, {self.undated:,} no "
-                "date); check that --labels belongs to these listings and that --columns names the right columns"
+                f"no listing has both a label and a date ({self.unlabelled:,} have no label, "
+                f"{self.undated:,} no date); check that --labels belongs to these listings and that "
+                "--columns names the right columns"
             )
         ids, labels, listed, labelled, sellers, languages, has_text, has_photo = zip(
             *self._taken, strict=True

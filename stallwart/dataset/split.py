@@ -67,7 +67,8 @@ def split_by_date(rows: Rows, train_until: datetime, validate_until: datetime) -
         if not len(getattr(split, name)):
             raise DataError(
                 f"the {name} part is empty: {len(rows):,} rows from {rows.listed_at.min()} to "
-                f"{rows.listed_at.max()}, training until {ends[0]}, validation until {ends[1]}; move the dates"
+                f"{rows.listed_at.max()}, training until {ends[0]}, validation until {ends[1]}; "
+                "move the dates"
             )
     return split
 
@@ -81,8 +82,10 @@ def split_by_shares(rows: Rows, train: float = 0.7, validation: float = 0.1) -> 
     """
     if min(train, validation) <= 0 or train + validation >= 1:
         raise ConfigError(
-            f"shares {train:g} and {validation:g} must be above 0 and leave a part to test on; try 0.7 and 0.1"
+            f"shares {train:g} and {validation:g} must be above 0 and leave some to test on; try 0.7 and 0.1"
         )
+    if not len(rows):
+        raise DataError("no rows to split; no listing has both a label and a date")
     days = np.sort(rows.listed_at.astype("datetime64[D]"))
     places = np.minimum([int(train * len(days)), int((train + validation) * len(days))], len(days) - 1)
     first, second = days[places]
