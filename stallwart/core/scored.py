@@ -1,4 +1,4 @@
-"""Labelled listings with their scores, as columns: what training hands to calibration, certificates and evaluation."""
+"""Labelled listings with their scores, as columns; calibration, certificates and evaluation read them."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stallwart.core.errors import BundleError
 from stallwart.core.taxonomy import Taxonomy
@@ -40,6 +40,7 @@ _REQUIRED = (
     TAXONOMY, HEADS, CALIBRATION, THRESHOLDS, KNOWN, CARD,
     f"text/{GRAPH}", f"text/{SPEC}", f"text/{TOKENIZER}", f"photo/{GRAPH}", f"photo/{SPEC}",
 )  # fmt: skip
+_CERTIFICATES = TypeAdapter(tuple[Certificate, ...])
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 
 
@@ -78,6 +79,7 @@ class Bundle:
         taxonomy: the k policies.
         calibration: of the k columns.
         certificates: one for each policy, granted or not.
+        unseen_sellers: the same on unseen sellers alone, where there were any; for the report.
         review: review threshold of each policy.
         card: what made it.
     """
@@ -87,6 +89,7 @@ class Bundle:
     taxonomy: Taxonomy
     calibration: Calibration
     certificates: tuple[Certificate, ...]
+    unseen_sellers: tuple[Certificate, ...]
     review: dict[str, float]
     card: dict[str, Any]
 
@@ -139,7 +142,8 @@ def read_bundle(folder: Path) -> Bundle:
             digest=manifest.digest,
             taxonomy=Taxonomy.model_validate_json((folder / TAXONOMY).read_bytes()),
             calibration=Calibration.model_validate_json((folder / CALIBRATION).read_bytes()),
-            certificates=tuple(Certificate(**one) for one in thresholds["certificates"]),
+            certificates=_CERTIFICATES.validate_python(thresholds["certificates"]),
+            unseen_sellers=_CERTIFICATES.validate_python(thresholds["unseen_sellers"]),
             review={str(name): float(value) for name, value in thresholds["review"].items()},
             card=json.loads((folder / CARD).read_bytes()),
         )

@@ -86,7 +86,7 @@ class Scorer:
         if embedding is None and not len(photos):
             return None
         log_odds = self.log_odds(text, embedding, photos)
-        return self.bundle.calibration.probabilities(log_odds[None])[0]
+        return np.asarray(self.bundle.calibration.probabilities(log_odds[None])[0])
 
     def log_odds(
         self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]

@@ -3,7 +3,9 @@
 Fitting needs batches with gradients, a bundle needs one graph for one listing; both run the same modules.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stallwart.training.fusion import FUSIONS
@@ -124,6 +126,24 @@ class LexicalMember(nn.Module):
 
 
 Member = EmbeddingMember | LexicalMember
+
+
+def new_member(recipe: MemberRecipe, d_text: int, d_photo: int, width: int, k: int) -> Member:
+    """An unfitted member; its weights are drawn from torch's current random state."""
+    if recipe.kind == "lexical":
+        return LexicalMember(recipe, width, k)
+    return EmbeddingMember(recipe, d_text, d_photo, k)
+
+
+def member_arrays(member: Member) -> dict[str, NDArray[np.float32]]:
+    """All weights and statistics of a member by name."""
+    return {name: value.numpy(force=True) for name, value in member.state_dict().items()}
+
+
+def with_arrays(member: Member, arrays: dict[str, NDArray[np.float32]]) -> Member:
+    """The member with weights and statistics that `member_arrays` gave, in evaluation mode."""
+    member.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+    return member.eval()
 
 
 class Ensemble(nn.Module):

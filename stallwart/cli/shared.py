@@ -1,0 +1,137 @@
+"""Options that several commands share, and how progress is shown."""
+
+import json
+import sys
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from stallwart.core.errors import ConfigError, DataError
+from stallwart.core.settings import Settings
+from stallwart.core.taxonomy import read_taxonomy
+from stallwart.dataset.columns import Columns
+from stallwart.training.material import Sources
+
+T = TypeVar("T")
+
+Listings = Annotated[
+    list[Path],
+    typer.Argument(help="Parquet, JSON Lines or CSV files, or folders of them.", show_default=False),
+]
+Labels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--labels", help="File with listing_id, label, labelled_at; a column of the listings if not given."
+    ),
+]
+Policies = Annotated[
+    Path, typer.Option("--policies", help="The rulebook: policies.toml.", show_default=False)
+]
+ColumnNames = Annotated[
+    str, typer.Option("--columns", help="Your column names, as in title=headline,images=photo_paths.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+BundleFolder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
+
+
+def read_settings() -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        ConfigError: a variable is unknown, of a wrong type or out of bounds.
+    """
+    try:
+        return Settings()
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = "STALLWART_" + ".".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(f"{name}: {first['msg']}") from None
+
+
+def day(text: str | None, option: str) -> datetime | None:
+    """The start of a day in UTC, from 2025-09-01.
+
+    Raises:
+        ConfigError: it is no date.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC)
+    except ValueError:
+        raise ConfigError(f"{option}: {text!r} is no date; write it as 2025-09-01") from None
+
+
+def sources(
+    listings: list[Path],
+    labels: list[Path] | None,
+    policies: Path,
+    columns: str,
+    train_until: str | None = None,
+    validate_until: str | None = None,
+) -> Sources:
+    """Sources from the options of a command.
+
+    Raises:
+        ConfigError: an option is wrong.
+        DataError: a file is not there.
+    """
+    for path in [*listings, *(labels or [])]:
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file or folder")
+    if (train_until is None) != (validate_until is None):
+        raise ConfigError("--train-until and --validate-until belong together; give both or neither")
+    return Sources(
+        listings=tuple(listings),
+        labels=tuple(labels or ()),
+        taxonomy=read_taxonomy(policies),
+        columns=Columns.parse(columns),
+        train_until=day(train_until, "--train-until"),
+        validate_until=day(validate_until, "--validate-until"),
+    )
+
+
+def show_progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
+    """The items, with a bar on stderr that is gone when they are through."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def print_json(value: Any) -> None:
+    """A result for machines, on stdout; numbers that are none become null."""
+    print(json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str))  # noqa: T201
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value

@@ -1,0 +1,100 @@
+"""`stallwart train`: listings and labels -> a bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stallwart.cli import shared
+from stallwart.training.recipe import read_recipe
+from stallwart.training.train import Trained
+from stallwart.training.train import train as run
+
+
+def train(
+    listings: shared.Listings,
+    policies: shared.Policies,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.", show_default=False)],
+    labels: shared.Labels = None,
+    columns: shared.ColumnNames = "",
+    recipe: Annotated[str, typer.Option(help="default, reference, or a TOML file.")] = "default",
+    train_until: Annotated[
+        str | None,
+        typer.Option(help="First day after the training part, as 2025-09-01; 70 % of the rows if not given."),
+    ] = None,
+    validate_until: Annotated[
+        str | None, typer.Option(help="First day after the validation part; 10 % of the rows if not given.")
+    ] = None,
+    certify: Annotated[
+        bool,
+        typer.Option(
+            "--certify/--no-certify", help="Score each month by earlier ones and certify thresholds."
+        ),
+    ] = True,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
+    as_json: shared.AsJson = False,
+) -> None:
+    """Learn the rulebook from past enforcement and write a bundle that can score.
+
+    Listings after --validate-until are never looked at, so that `evaluate` can report on them. A run that is
+    interrupted goes on where it stopped when the same command is given again.
+
+    Example:
+
+        stallwart train listings/*.parquet --labels labels.csv --policies policies.toml --out bundles/first
+    """
+    chosen = read_recipe(recipe)
+    if seed is not None:
+        chosen = chosen.model_copy(update={"seed": seed})
+    trained = run(
+        shared.sources(listings, labels, policies, columns, train_until, validate_until),
+        chosen,
+        out,
+        shared.read_settings(),
+        certify,
+        shared.show_progress,
+    )
+    if as_json:
+        shared.print_json(_facts(trained))
+    else:
+        _print(trained)
+
+
+def _facts(trained: Trained) -> dict[str, object]:
+    return {
+        "bundle": str(trained.bundle.folder),
+        "digest": trained.bundle.digest,
+        "rolling_origins": trained.origins,
+        "examples": trained.roles,
+        "skipped": trained.skipped,
+        "certificates": [certificate.to_json() for certificate in trained.bundle.certificates],
+    }
+
+
+def _print(trained: Trained) -> None:
+    console = Console()
+    table = Table(title="What each policy may do alone", title_justify="left")
+    for name in ("policy", "may act alone", "precision at live shares", "at recall", "why"):
+        table.add_column(name, overflow="fold")
+    for one in trained.bundle.certificates:
+        table.add_row(
+            one.policy,
+            f"from {one.threshold:.4f}" if one.certified else "not yet",
+            f">= {one.precision_lower:.2f} (wanted {one.target:.2f})"
+            if one.certified
+            else f"wanted {one.target:.2f}",
+            f"{one.recall:.2f} of {one.positives}" if one.certified else "",
+            one.reason,
+        )
+    console.print(table)
+    for name, figures in trained.origins.items():
+        console.print(
+            f"scored {name}: macro average precision {figures['macro_average_precision']:.3f} over"
+            f" {figures['policies']} policies, {figures['rows']:,} rows",
+            highlight=False,
+        )
+    for reason, count in trained.skipped.items():
+        shared.say(f"left out, {reason}: {count:,}")
+    console.print(f"bundle {trained.bundle.digest[:12]} in {trained.bundle.folder}", highlight=False)

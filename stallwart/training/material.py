@@ -1,0 +1,140 @@
+"""Files -> rows and features in memory, split by time: what a training run and an evaluation start from."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stallwart.core.listing import Listing
+from stallwart.core.progress import Track, silent
+from stallwart.core.scored import Rows
+from stallwart.core.settings import Settings
+from stallwart.core.taxonomy import Taxonomy
+from stallwart.dataset.columns import Columns
+from stallwart.dataset.duplicates import DuplicateFinder
+from stallwart.dataset.labels import read_labels
+from stallwart.dataset.read import read_listings
+from stallwart.dataset.rejects import Rejects
+from stallwart.dataset.rows import RowsBuilder
+from stallwart.dataset.split import Split, leak_check, split_by_date, split_by_shares
+from stallwart.dataset.tabular import count_rows, listing_files
+from stallwart.encoders.embed import Embedder
+from stallwart.training.features import Features, collect
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where listings and labels come from.
+
+    Attributes:
+        listings: files or folders.
+        labels: files with labels, or none where a column of the listings holds them.
+        taxonomy: the policies that the labels refer to.
+        columns: names of the columns.
+        train_until: first moment after the training part, or None for a split by shares.
+        validate_until: first moment after the validation part, or None.
+    """
+
+    listings: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    taxonomy: Taxonomy
+    columns: Columns
+    train_until: datetime | None = None
+    validate_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """Labelled listings, split by time.
+
+    Attributes:
+        rows: n rows of all parts.
+        split: which rows belong where.
+        places: (m,) the rows that `features` describes, ascending.
+        features: m listings as numbers.
+        texts: m texts, for the n-gram baseline.
+        digest: sha256 over ids, labels, times and content of all n rows.
+        rejects: what was left out.
+    """
+
+    rows: Rows
+    split: Split
+    places: NDArray[np.int64]
+    features: Features
+    texts: list[str]
+    digest: str
+    rejects: Rejects
+
+    def at(self, places: NDArray[np.int64]) -> Features:
+        """Features of the rows at `places`, all of which must have been embedded."""
+        return self.features[np.searchsorted(self.places, places)]
+
+    def texts_at(self, places: NDArray[np.int64]) -> list[str]:
+        """Texts of the rows at `places`."""
+        return [self.texts[i] for i in np.searchsorted(self.places, places)]
+
+
+def gather(
+    sources: Sources, embedder: Embedder, settings: Settings, wanted: Sequence[str], track: Track = silent
+) -> Material:
+    """All labelled listings of `sources`, with features for the parts in `wanted`.
+
+    Listings are read twice, first for what the split needs, then to embed the wanted parts alone: nothing of
+    a test listing goes near training, not even through an encoder.
+
+    Args:
+        sources: files, labels and dates.
+        embedder: of the recipe or bundle.
+        settings: limits.
+        wanted: names of parts in `Split`, such as "train" and "validation".
+        track: shows how far it is.
+
+    Raises:
+        DataError: files, labels or dates cannot be used.
+    """
+    rejects = Rejects(settings.max_rejects)
+    labels = read_labels(sources.labels or sources.listings, sources.columns, sources.taxonomy, rejects)
+    known = labels.as_of()
+    builder = RowsBuilder(sources.taxonomy, known)
+    finder, digest = DuplicateFinder(settings), hashlib.sha256()
+    files = listing_files(sources.listings, sources.labels)
+    total = count_rows(files)
+    stream = read_listings(files, sources.columns, settings, rejects, decode=False)
+    for listing in track(stream, "reading listings", total):
+        if builder.add(listing):
+            finder.add(listing)
+            digest.update(_fingerprint(listing, known[listing.listing_id].label))
+    rows = builder.rows(finder.groups())
+    split = _split(rows, sources)
+    leak_check(split, rows)
+    places = np.sort(np.concatenate([getattr(split, name) for name in wanted]))
+    chosen = set(rows.listing_ids[places].tolist())
+    again = read_listings(files, sources.columns, settings, Rejects(settings.max_rejects), decode=False)
+    embedded = embedder.embed(track(_only(again, chosen), "embedding", len(places)))
+    listings, features = collect(embedded, embedder.text.spec.d, embedder.photo.spec.d)
+    for reason, count in embedder.counts.failures.items():
+        for _ in range(count):
+            rejects.add("listings", 0, "photo", reason)
+    texts = [listing.text for listing in listings]
+    return Material(rows, split, places, features, texts, digest.hexdigest(), rejects)
+
+
+def _only(listings: Iterable[Listing], ids: set[str]) -> Iterator[Listing]:
+    return (listing for listing in listings if listing.listing_id in ids)
+
+
+def _split(rows: Rows, sources: Sources) -> Split:
+    if sources.train_until is None or sources.validate_until is None:
+        return split_by_shares(rows)
+    return split_by_date(rows, sources.train_until, sources.validate_until)
+
+
+def _fingerprint(listing: Listing, label: str) -> bytes:
+    digest = hashlib.sha256(repr((listing.listing_id, label, listing.listed_at, listing.text)).encode())
+    for photo in listing.photos:
+        digest.update(hashlib.sha256(photo).digest())
+    return digest.digest()

@@ -1,0 +1,209 @@
+"""Rolling origins: each month scored by an ensemble of earlier months only.
+
+They give calibration and certificates thousands of rows that no model saw, in time order, drift included;
+the last origin trains on the whole training part and is the ensemble that ships.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stallwart.core.progress import Track, silent
+from stallwart.core.scored import Rows, Scored
+from stallwart.core.taxonomy import Taxonomy
+from stallwart.model.bundle import Calibration
+from stallwart.store.files import whole_file
+from stallwart.training.calibrate import fit_calibration
+from stallwart.training.examples import Roles, choose_examples
+from stallwart.training.fit import Examples, ensemble_log_odds, fit_member
+from stallwart.training.material import Material
+from stallwart.training.members import Ensemble, Member, member_arrays, new_member, with_arrays
+from stallwart.training.recipe import Recipe
+
+_EARLIEST_SCORED = 2  # origins before a calibration of earlier ones can be fitted
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One cut in time.
+
+    Attributes:
+        name: month that is scored, or "final".
+        train: places in the rows that may be trained on.
+        score: places in the rows that are scored.
+    """
+
+    name: str
+    train: NDArray[np.int64]
+    score: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What one origin came to.
+
+    Attributes:
+        origin: the cut.
+        ensemble: fitted on its training rows.
+        roles: which of them it was fitted on.
+        log_odds: (len(origin.score), k) before calibration; rows on which no member speaks are left at the
+            lowest.
+    """
+
+    origin: Origin
+    ensemble: Ensemble
+    roles: Roles
+    log_odds: NDArray[np.float64]
+
+
+def plan(material: Material, first_months: int, rolling: bool) -> list[Origin]:
+    """The origins in order of time; the final one, which scores the validation part, comes last.
+
+    Args:
+        material: split by time.
+        first_months: months of training rows before the first that is scored.
+        rolling: whether to plan any but the final one.
+    """
+    rows, split = material.rows, material.split
+    origins = []
+    months = np.unique(rows.listed_at[split.train].astype("datetime64[M]"))
+    for month in months[first_months:] if rolling else []:
+        start = month.astype("datetime64[ms]")
+        listed, labelled = rows.listed_at[split.train], rows.labelled_at[split.train]
+        train = split.train[(listed < start) & (labelled <= start)]
+        score = split.train[listed.astype("datetime64[M]") == month]
+        # A repeat of anything listed before says nothing new, labelled in time or not
+        seen = np.unique(rows.groups[split.train[listed < start]])
+        score = score[~np.isin(rows.groups[score], seen)]
+        if len(score) and (rows.labels[train] > 0).any():
+            origins.append(Origin(str(month), train, score))
+    return [*origins, Origin("final", split.train, split.validation)]
+
+
+def fit_origins(
+    material: Material,
+    recipe: Recipe,
+    taxonomy: Taxonomy,
+    origins: list[Origin],
+    work: Path,
+    track: Track = silent,
+) -> list[Fitted]:
+    """All origins fitted in order; a member that an interrupted run finished is taken from `work`.
+
+    Args:
+        material: with features of every row that the origins name.
+        recipe: members and examples.
+        taxonomy: the k policies.
+        origins: as `plan` gives them.
+        work: folder that belongs to this very run.
+        track: shows how far it is.
+    """
+    k = len(taxonomy.ids)
+    confusion = np.full(len(material.rows), np.nan)
+    fitted: list[Fitted] = []
+    jobs = [(origin, which) for origin in origins for which in range(len(recipe.members))]
+    members: list[Member] = []
+    for origin, which in track(jobs, "training", len(jobs)):
+        if which == 0:
+            members, roles, examples = [], *_examples(material, recipe, origin, confusion)
+        member = recipe.members[which]
+        for seed in range(member.seeds):
+            members.append(_member(work, origin, recipe, which, seed, examples, k))
+        if which == len(recipe.members) - 1:
+            ensemble = Ensemble(members)
+            log_odds = ensemble_log_odds(ensemble, material.at(origin.score))
+            log_odds = np.where(np.isnan(log_odds), np.nanmin(log_odds, initial=-30.0), log_odds)
+            confusion[origin.score] = log_odds.max(axis=1)
+            fitted.append(Fitted(origin, ensemble, roles, log_odds))
+    return fitted
+
+
+def calibrated(
+    fitted: list[Fitted], material: Material, taxonomy: Taxonomy
+) -> tuple[Scored, Scored, Calibration]:
+    """Rolling-origin scores, the final ensemble's scores on validation, and the calibration that ships.
+
+    Each origin is calibrated on the origins before it alone, so that its scores know nothing of its month;
+    the first ones only calibrate. The shipped calibration is fitted on all of them.
+    """
+    shares = np.array([taxonomy.shares[label] for label in taxonomy.labels])
+    labels = [material.rows.labels[one.origin.score] for one in fitted]
+
+    def up_to(end: int) -> Calibration:
+        return fit_calibration(
+            np.concatenate([one.log_odds for one in fitted[:end]]), np.concatenate(labels[:end]), shares
+        )
+
+    shipped = up_to(len(fitted))
+    scored = [
+        (one.origin.score, up_to(i).probabilities(one.log_odds))
+        for i, one in enumerate(fitted)
+        if i >= _EARLIEST_SCORED
+    ]
+    final = Scored(
+        material.rows[fitted[-1].origin.score], shipped.probabilities(fitted[-1].log_odds), taxonomy
+    )
+    if not scored:
+        return final, final, shipped
+    places = np.concatenate([place for place, _ in scored])
+    return Scored(material.rows[places], np.concatenate([s for _, s in scored]), taxonomy), final, shipped
+
+
+def unseen_seller_rows(fitted: list[Fitted], rows: Rows) -> NDArray[np.bool_]:
+    """(n,) of `calibrated`'s first result: neutral, or by a seller that its origin never saw."""
+    masks = []
+    for one in fitted[_EARLIEST_SCORED:]:
+        known = np.unique(rows.sellers[one.origin.train])
+        sellers, labels = rows.sellers[one.origin.score], rows.labels[one.origin.score]
+        masks.append((labels == 0) | ((sellers != "") & ~np.isin(sellers, known)))
+    return np.concatenate(masks) if masks else np.zeros(0, dtype=np.bool_)
+
+
+def _examples(
+    material: Material, recipe: Recipe, origin: Origin, confusion: NDArray[np.float64]
+) -> tuple[Roles, Examples]:
+    features, targets = material.at(origin.train), material.rows.labels[origin.train]
+    roles = choose_examples(features, targets, recipe.examples, recipe.seed, confusion[origin.train])
+    chosen = origin.train[roles.places]
+    months = material.rows.listed_at[chosen].astype("datetime64[M]")
+    examples = Examples(features[roles.places], targets[roles.places], roles.weights, months == months.max())
+    return roles, examples
+
+
+def _member(
+    work: Path, origin: Origin, recipe: Recipe, which: int, seed: int, examples: Examples, k: int
+) -> Member:
+    """Fitted now, or by an earlier run that was interrupted; arrays only, nothing is unpickled."""
+    member_recipe = recipe.members[which]
+    path = work / f"{origin.name}-{which}-{seed}.npz"
+    if path.exists():
+        member = new_member(
+            member_recipe,
+            examples.features.text.shape[1],
+            examples.features.photos.shape[1],
+            examples.features.words.shape[1],
+            k,
+        )
+        with np.load(path, allow_pickle=False) as arrays:
+            return with_arrays(member, {name: arrays[name] for name in arrays.files})
+    member = fit_member(member_recipe, examples, k, seed=1000 * recipe.seed + 10 * which + seed)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **member_arrays(member))
+    return member
+
+
+def run_digest(recipe: Recipe, material: Material, taxonomy: Taxonomy, versions: dict[str, Any]) -> str:
+    """Names a run by all that decides its result, so that only the same run goes on with its work."""
+    said = {
+        "recipe": recipe.model_dump(),
+        "data": material.digest,
+        "split": [str(material.split.train_until), str(material.split.validate_until)],
+        "taxonomy": taxonomy.digest,
+        "versions": versions,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
