@@ -27,7 +27,9 @@ def explain(
     bundle: shared.BundleFolder,
     listings: shared.Listings,
     listing: Annotated[str, typer.Option("--listing", help="Id of the listing.", show_default=False)],
-    policy: Annotated[str | None, typer.Option(help="Policy to explain; the highest score's if not given.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Policy to explain; the highest score's if not given.")
+    ] = None,
     columns: shared.ColumnNames = "",
     as_json: shared.AsJson = False,
 ) -> None:
@@ -44,7 +46,9 @@ def explain(
     stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False)
     found = next((one for one in stream if one.listing_id == listing), None)
     if found is None:
-        raise DataError(f"no listing {listing!r} in {len(files)} file(s); check the id, and that its row is not rejected")
+        raise DataError(
+            f"no listing {listing!r} in {len(files)} file(s); check the id, and that its row is not rejected"
+        )
     explanation = run(scorer, found, policy)
     if as_json:
         shared.print_json(_facts(explanation, scorer.bundle.taxonomy.ids))
@@ -70,7 +74,9 @@ def _facts(explanation: Explanation, policies: tuple[str, ...]) -> dict[str, obj
 def _print(explanation: Explanation, scorer: Scorer) -> None:
     console, scored = Console(highlight=False), explanation.scored
     listing = scored.embedded.listing
-    console.print(Text(f"{listing.listing_id}: {scored.ruling.action.value}, {scored.ruling.reason}", style="bold"))
+    console.print(
+        Text(f"{listing.listing_id}: {scored.ruling.action.value}, {scored.ruling.reason}", style="bold")
+    )
     if scored.scores is None:
         return
     act = scorer.bundle.thresholds.act
@@ -95,7 +101,9 @@ def _print(explanation: Explanation, scorer: Scorer) -> None:
 
 
 def _print_region(console: Console, region: Region) -> None:
-    console.print(Text(f"Photo {region.photo + 1} (darkest patch: {region.weight:+.2f} log-odds)", style="bold"))
+    console.print(
+        Text(f"Photo {region.photo + 1} (darkest patch: {region.weight:+.2f} log-odds)", style="bold")
+    )
     top = max(region.weight, 1e-9)
     for row in region.patches:
         shades = (_SHADES[int(min(max(value / top, 0), 1) * (len(_SHADES) - 1))] * 2 for value in row)

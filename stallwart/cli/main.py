@@ -4,6 +4,11 @@ import sys
 
 import typer
 
+from stallwart.cli.evaluate import evaluate
+from stallwart.cli.explain import explain
+from stallwart.cli.score import score
+from stallwart.cli.train import train
+from stallwart.cli.tune import tune
 from stallwart.core.errors import StallwartError
 
 app = typer.Typer(
@@ -13,6 +18,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+for command in (train, evaluate, score, explain, tune):
+    app.command()(command)
 
 
 def main() -> None:

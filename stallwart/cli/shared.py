@@ -21,9 +21,9 @@ from rich.progress import (
 
 from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.settings import Settings
-from stallwart.core.taxonomy import read_taxonomy
+from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.columns import Columns
-from stallwart.training.material import Sources
+from stallwart.model.material import Sources
 
 T = TypeVar("T")
 
@@ -42,6 +42,13 @@ Policies = Annotated[
 ]
 ColumnNames = Annotated[
     str, typer.Option("--columns", help="Your column names, as in title=headline,images=photo_paths.")
+]
+TrainUntil = Annotated[
+    str | None,
+    typer.Option(help="First day after the training part, as 2025-09-01; 70 % of the rows if not given."),
+]
+ValidateUntil = Annotated[
+    str | None, typer.Option(help="First day after the validation part; 10 % of the rows if not given.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
@@ -78,7 +85,7 @@ def day(text: str | None, option: str) -> datetime | None:
 def sources(
     listings: list[Path],
     labels: list[Path] | None,
-    policies: Path,
+    taxonomy: Taxonomy,
     columns: str,
     train_until: str | None = None,
     validate_until: str | None = None,
@@ -97,7 +104,7 @@ def sources(
     return Sources(
         listings=tuple(listings),
         labels=tuple(labels or ()),
-        taxonomy=read_taxonomy(policies),
+        taxonomy=taxonomy,
         columns=Columns.parse(columns),
         train_until=day(train_until, "--train-until"),
         validate_until=day(validate_until, "--validate-until"),

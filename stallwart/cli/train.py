@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
+from stallwart.core.taxonomy import read_taxonomy
 from stallwart.training.recipe import read_recipe
 from stallwart.training.train import Trained
 from stallwart.training.train import train as run
@@ -20,13 +21,8 @@ def train(
     labels: shared.Labels = None,
     columns: shared.ColumnNames = "",
     recipe: Annotated[str, typer.Option(help="default, reference, or a TOML file.")] = "default",
-    train_until: Annotated[
-        str | None,
-        typer.Option(help="First day after the training part, as 2025-09-01; 70 % of the rows if not given."),
-    ] = None,
-    validate_until: Annotated[
-        str | None, typer.Option(help="First day after the validation part; 10 % of the rows if not given.")
-    ] = None,
+    train_until: shared.TrainUntil = None,
+    validate_until: shared.ValidateUntil = None,
     certify: Annotated[
         bool,
         typer.Option(
@@ -49,7 +45,7 @@ def train(
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
     trained = run(
-        shared.sources(listings, labels, policies, columns, train_until, validate_until),
+        shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until),
         chosen,
         out,
         shared.read_settings(),

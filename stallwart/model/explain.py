@@ -100,7 +100,9 @@ def explain(scorer: Scorer, listing: Listing, policy: str | None = None, neighbo
         scored=scored,
         words=tuple(explain_words(scorer, scored, chosen)),
         regions=tuple(explain_photos(scorer, scored, chosen)),
-        nearest=tuple(scorer.bundle.known.nearest(embedded.text, embedded.photos, neighbours, listing.listing_id)),
+        nearest=tuple(
+            scorer.bundle.known.nearest(embedded.text, embedded.photos, neighbours, listing.listing_id)
+        ),
     )
 
 
@@ -140,7 +142,9 @@ def explain_photos(scorer: Scorer, scored: ScoredListing, policy: str) -> list[R
     return sorted(regions, key=lambda region: -region.weight)
 
 
-def _region(scorer: Scorer, scored: ScoredListing, column: int, number: int, row: int, pixels: Pixels) -> Region:
+def _region(
+    scorer: Scorer, scored: ScoredListing, column: int, number: int, row: int, pixels: Pixels
+) -> Region:
     embedded = scored.embedded
     whole = scorer.log_odds(embedded.listing.text, embedded.text, embedded.photos)[column]
     edges_y, edges_x = (np.linspace(0, size, PATCHES + 1).round().astype(int) for size in pixels.shape[:2])
@@ -169,6 +173,4 @@ def _spans(text: str) -> list[tuple[int, int]]:
     """Start and end of each word, or of each run of words where there are more than `MAX_WORDS`."""
     words = [match.span() for match in re.finditer(r"\S+", text)]
     step = -(-len(words) // MAX_WORDS) or 1
-    return [
-        (words[i][0], words[min(i + step, len(words)) - 1][1]) for i in range(0, len(words), step)
-    ]
+    return [(words[i][0], words[min(i + step, len(words)) - 1][1]) for i in range(0, len(words), step)]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stallwart.index.nearest import unit_rows
-from stallwart.training.features import Features
+from stallwart.model.features import Features
 from stallwart.training.recipe import ExamplesRecipe
 
 POSITIVE, HARD, EASY = 0, 1, 2

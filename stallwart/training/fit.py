@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from stallwart.training.features import Features
+from stallwart.model.features import Features
 from stallwart.training.loss import focal_loss, focal_loss_per_policy
 from stallwart.training.members import EmbeddingMember, Ensemble, LexicalMember, Linear, Member
 from stallwart.training.recipe import MemberRecipe

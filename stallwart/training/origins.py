@@ -6,24 +6,28 @@ the last origin trains on the whole training part and is the ensemble that ships
 
 import hashlib
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnxruntime
+import torch
 from numpy.typing import NDArray
 
+from stallwart import __version__
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Rows, Scored
 from stallwart.core.taxonomy import Taxonomy
+from stallwart.encoders.lexical import VERSION as LEXICON
 from stallwart.model.bundle import Calibration
+from stallwart.model.material import Material
 from stallwart.store.files import whole_file
 from stallwart.training.calibrate import fit_calibration
 from stallwart.training.examples import Roles, choose_examples
 from stallwart.training.fit import Examples, ensemble_log_odds, fit_member
-from stallwart.training.material import Material
 from stallwart.training.members import Ensemble, Member, member_arrays, new_member, with_arrays
-from stallwart.training.recipe import Recipe
+from stallwart.training.recipe import MemberRecipe, Recipe
 
 _EARLIEST_SCORED = 2  # origins before a calibration of earlier ones can be fitted
 
@@ -113,7 +117,7 @@ def fit_origins(
             members, roles, examples = [], *_examples(material, recipe, origin, confusion)
         member = recipe.members[which]
         for seed in range(member.seeds):
-            members.append(_member(work, origin, recipe, which, seed, examples, k))
+            members.append(_member(work, member, examples, roles, k, 1000 * recipe.seed + seed))
         if which == len(recipe.members) - 1:
             ensemble = Ensemble(members)
             log_odds = ensemble_log_odds(ensemble, material.at(origin.score))
@@ -175,35 +179,43 @@ def _examples(
     return roles, examples
 
 
-def _member(
-    work: Path, origin: Origin, recipe: Recipe, which: int, seed: int, examples: Examples, k: int
-) -> Member:
+def _member(work: Path, recipe: MemberRecipe, examples: Examples, roles: Roles, k: int, seed: int) -> Member:
     """Fitted now, or by an earlier run that was interrupted; arrays only, nothing is unpickled."""
-    member_recipe = recipe.members[which]
-    path = work / f"{origin.name}-{which}-{seed}.npz"
+    said = hashlib.sha256(recipe.model_dump_json(exclude={"weight", "seeds"}).encode())
+    for part in (roles.places, roles.weights, examples.latest):
+        said.update(part.tobytes())
+    path = work / f"{said.hexdigest()[:32]}-{seed}.npz"
+    features = examples.features
     if path.exists():
-        member = new_member(
-            member_recipe,
-            examples.features.text.shape[1],
-            examples.features.photos.shape[1],
-            examples.features.words.shape[1],
-            k,
-        )
+        sizes = features.text.shape[1], features.photos.shape[1], features.words.shape[1]
         with np.load(path, allow_pickle=False) as arrays:
-            return with_arrays(member, {name: arrays[name] for name in arrays.files})
-    member = fit_member(member_recipe, examples, k, seed=1000 * recipe.seed + 10 * which + seed)
+            return with_arrays(new_member(recipe, *sizes, k), {name: arrays[name] for name in arrays.files})
+    member = fit_member(recipe, examples, k, seed)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **member_arrays(member))
     return member
 
 
-def run_digest(recipe: Recipe, material: Material, taxonomy: Taxonomy, versions: dict[str, Any]) -> str:
-    """Names a run by all that decides its result, so that only the same run goes on with its work."""
+def run_folder(cache_dir: Path, recipe: Recipe, material: Material, taxonomy: Taxonomy) -> Path:
+    """Where a run keeps its fitted members: named by all that decides them but their own recipes."""
     said = {
-        "recipe": recipe.model_dump(),
         "data": material.digest,
         "split": [str(material.split.train_until), str(material.split.validate_until)],
         "taxonomy": taxonomy.digest,
-        "versions": versions,
+        "encoders": recipe.encoders.model_dump(),
+        "versions": versions(),
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return cache_dir / "runs" / digest[:32]
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose change may change a bundle."""
+    return {
+        "stallwart": __version__,
+        "lexicon": LEXICON,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+    }

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import platform
 import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
-from stallwart import __version__
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
@@ -23,23 +20,23 @@ from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedder
 from stallwart.encoders.export import export_graph
 from stallwart.encoders.graphs import PhotoGraph, TextGraph
-from stallwart.encoders.lexical import VERSION as LEXICON
 from stallwart.encoders.table import exported
 from stallwart.estimate.certify import Certificate, certify_all
 from stallwart.index.nearest import unit_rows
 from stallwart.model import bundle as parts
 from stallwart.model.bundle import Bundle, Calibration, read_bundle, seal
+from stallwart.model.material import Material, Sources, gather
 from stallwart.store.files import whole_folder
 from stallwart.training.fit import macro_average_precision
-from stallwart.training.material import Material, Sources, gather
 from stallwart.training.members import Ensemble
 from stallwart.training.origins import (
     Fitted,
     calibrated,
     fit_origins,
     plan,
-    run_digest,
+    run_folder,
     unseen_seller_rows,
+    versions,
 )
 from stallwart.training.recipe import Recipe
 
@@ -96,8 +93,7 @@ def train(
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
     material = gather(sources, embedder, settings, ("train", "validation"), track)
     cache.close()
-    digest = run_digest(recipe, material, sources.taxonomy, versions())
-    work = settings.cache_dir / "runs" / digest[:32]
+    work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     origins = plan(material, recipe.certification.first_origin_months, rolling=certify)
     fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track)
     rolling, final, calibration = calibrated(fitted, material, sources.taxonomy)
@@ -106,7 +102,7 @@ def train(
     if certify and len(mask := unseen_seller_rows(fitted, material.rows)) == len(rolling):
         unseen = tuple(certify_all(rolling, recipe.certification.confidence, mask).values())
     figures = _origin_figures(fitted, material, sources.taxonomy)
-    card = _card(sources, recipe, material, fitted[-1], figures, digest)
+    card = _card(sources, recipe, material, fitted[-1], figures)
     with whole_folder(out) as folder:
         for source, name in ((text, "text"), (photo, "photo")):
             shutil.copytree(source, folder / name)
@@ -117,18 +113,6 @@ def train(
     shutil.rmtree(work, ignore_errors=True)
     skipped = {f"{kind}: {reason}": n for (kind, reason), n in material.rejects.counts.items()}
     return Trained(read_bundle(out), figures, fitted[-1].roles.counts(), skipped)
-
-
-def versions() -> dict[str, str]:
-    """Of everything whose change may change a bundle."""
-    return {
-        "stallwart": __version__,
-        "lexicon": LEXICON,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def _certificates(rolling: Scored, final: Scored, recipe: Recipe, certify: bool) -> tuple[Certificate, ...]:
@@ -210,7 +194,6 @@ def _card(
     material: Material,
     final: Fitted,
     figures: dict[str, dict[str, float]],
-    digest: str,
 ) -> dict[str, Any]:
     rows, split = material.rows, material.split
     names = sources.taxonomy.labels
@@ -220,7 +203,6 @@ def _card(
     }
     sellers = np.unique(rows.sellers[split.train])
     return {
-        "run": digest,
         "recipe": recipe.model_dump(mode="json"),
         "taxonomy": sources.taxonomy.digest,
         "train_until": str(split.train_until),

@@ -23,7 +23,7 @@ from stallwart.dataset.rows import RowsBuilder
 from stallwart.dataset.split import Split, leak_check, split_by_date, split_by_shares
 from stallwart.dataset.tabular import count_rows, listing_files
 from stallwart.encoders.embed import Embedder
-from stallwart.training.features import Features, collect
+from stallwart.model.features import Features, collect
 
 
 @dataclass(frozen=True)
