@@ -1,6 +1,5 @@
 """Listings -> listings with embeddings, streamed in chunks through the cache."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache, content_key
 from stallwart.encoders.graphs import Embedding, PhotoGraph, TextGraph
 
-CHUNK = 256  # listings held at a time; their photos are what memory is spent on
+# What is held at a time, whichever comes first; photos are what memory is spent on.
+CHUNK = 256  # listings
+CHUNK_BYTES = 64_000_000  # of their photos, and at least one listing
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Embedder:
 
         What is interrupted is kept: each chunk is in the cache before its first listing is handed out.
         """
-        stream = iter(listings)
         with ThreadPoolExecutor(self.settings.threads) as pool:
-            while chunk := list(itertools.islice(stream, CHUNK)):
+            for chunk in _chunks(listings):
                 yield from self._embed_chunk(chunk, pool)
+                del chunk  # or it would stay until the next one is complete
 
     def _embed_chunk(self, chunk: list[Listing], pool: ThreadPoolExecutor) -> list[Embedded]:
         jobs: dict[bytes, Callable[[], Embedding | PhotoError]] = {}
@@ -107,7 +108,7 @@ class Embedder:
                 photo, limits.max_photo_bytes, limits.max_photo_pixels, self.photo.spec.size
             )
         except PhotoError as err:
-            return err
+            return PhotoError(str(err))  # without the traceback, whose frames hold the photo
         return self.photo.encode(pixels)
 
     def _embedded(
@@ -126,3 +127,17 @@ class Embedder:
         stacked = np.stack(rows) if rows else np.empty((0, self.photo.spec.d), dtype=np.float32)
         assert not isinstance(text, PhotoError)
         return Embedded(listing, text, stacked, failures)
+
+
+def _chunks(listings: Iterable[Listing]) -> Iterator[list[Listing]]:
+    chunk: list[Listing] = []
+    size_bytes = 0
+    for listing in listings:
+        photo_bytes = sum(map(len, listing.photos))
+        if chunk and (len(chunk) == CHUNK or size_bytes + photo_bytes > CHUNK_BYTES):
+            yield chunk
+            chunk, size_bytes = [], 0
+        chunk.append(listing)
+        size_bytes += photo_bytes
+    if chunk:
+        yield chunk

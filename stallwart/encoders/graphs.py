@@ -61,8 +61,12 @@ class TextGraph:
         self._tokenizer.enable_truncation(self.spec.max_tokens)
 
     def encode(self, text: str) -> Embedding:
-        """The embedding of one text, (d,) float32."""
-        ids = self._tokenizer.encode(text[: self.spec.max_tokens * _CHARS_PER_TOKEN]).ids
+        """The embedding of one text, (d,) float32; zeros where the tokenizer finds nothing in it."""
+        text = text[: self.spec.max_tokens * _CHARS_PER_TOKEN]
+        # A lone surrogate is legal in a Python string and in JSON, and an error to the tokenizer
+        ids = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        if not ids:
+            return np.zeros(self.spec.d, dtype=np.float32)
         (embedding,) = self._session.run(None, {"ids": np.array([ids], dtype=np.int64)})
         return np.asarray(embedding[0], dtype=np.float32)
 
@@ -77,13 +81,17 @@ class PhotoGraph:
         self._scale = 1 / np.array(self.spec.scale, dtype=np.float32)
 
     def encode(self, pixels: Pixels) -> Embedding:
-        """The embedding of one photo, (d,) float32, from (height, width, 3) uint8 RGB.
+        """The embedding of one photo, (d,) float32, from (height, width, 3) uint8 RGB."""
+        (embedding,) = self._session.run(None, {"pixels": self.prepare(pixels)})
+        return np.asarray(embedding[0], dtype=np.float32)
+
+    def prepare(self, pixels: Pixels) -> NDArray[np.float32]:
+        """What the graph reads, (1, 3, size, size), from (height, width, 3) uint8 RGB.
 
         The whole photo is squeezed into the square that the network reads: a crop could cut away the one
         corner that matters.
         """
         side = (self.spec.size, self.spec.size)
         resized = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
-        scaled = (resized.astype(np.float32) - self._mean) * self._scale
-        (embedding,) = self._session.run(None, {"pixels": scaled.transpose(2, 0, 1)[None]})
-        return np.asarray(embedding[0], dtype=np.float32)
+        scaled: NDArray[np.float32] = (resized.astype(np.float32) - self._mean) * self._scale
+        return scaled.transpose(2, 0, 1)[None]

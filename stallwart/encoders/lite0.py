@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stallwart.core.errors import ConfigError
-from stallwart.encoders.export import export_graph
+from stallwart.encoders.export import export_graph, ramp
 from stallwart.encoders.spec import GRAPH, EncoderSpec
 from stallwart.store.files import file_digest
 
@@ -42,7 +42,8 @@ class _Conv(nn.Conv2d):
         pad = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         if pad:
             x = F.pad(x, (pad // 2, pad - pad // 2, pad // 2, pad - pad // 2))
-        return super().forward(x)
+        out: Tensor = super().forward(x)
+        return out
 
 
 class _Block(nn.Module):
@@ -64,7 +65,8 @@ class _Block(nn.Module):
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.skips else y
+        out: Tensor = x + y if self.skips else y
+        return out
 
 
 class Lite0(nn.Module):
@@ -130,4 +132,4 @@ class EfficientNetLite0:
 
     def export(self, folder: Path) -> None:
         """Write the graph into `folder`."""
-        export_graph(self.network(), torch.zeros(1, 3, SIZE, SIZE), folder / GRAPH, ("pixels",))
+        export_graph(self.network(), ramp(SIZE), folder / GRAPH, ("pixels",))

@@ -34,6 +34,8 @@ class EncoderSpec(BaseModel):
         mean: subtracted from each of red, green, blue, in 0 to 255 (photo only).
         scale: divides each of them after that (photo only).
         licence: of the weights, for NOTICE.
+        reading: version of the code in graphs.py that turns content into the graph's input; raised with it,
+            so that embeddings of the old code are not taken for those of the new.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class EncoderSpec(BaseModel):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     licence: str = ""
+    reading: int = 1
 
     @cached_property
     def digest(self) -> bytes:

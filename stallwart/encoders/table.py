@@ -6,6 +6,7 @@ An encoder is named in the recipe as `minilm-l6`, `efficientnet-lite0`, `transfo
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 from stallwart.core.errors import ConfigError
@@ -18,6 +19,7 @@ ENCODERS = {
     "transformers": "stallwart.encoders.transformers:TransformersText",
     "timm": "stallwart.encoders.timm:TimmPhoto",
 }
+_ANY_MODEL = ("transformers", "timm")  # these need to be told which
 
 
 def exporter(name: str) -> Exporter:
@@ -35,12 +37,15 @@ def exporter(name: str) -> Exporter:
                 f"no encoder named {name!r}; there are: {known}, or a path such as acme.clip:Clip"
             )
         path, argument = name, ""
+    elif bool(argument) != (kind in _ANY_MODEL):
+        example = f"{kind}:<folder or model name>" if kind in _ANY_MODEL else kind
+        raise ConfigError(f"no encoder named {name!r}; write {example}")
     module, _, attribute = path.partition(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
         return made(argument) if argument else made()  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as err:
-        extra = "encoders" if kind in ("transformers", "timm") else "train"
+        extra = "encoders" if kind in _ANY_MODEL else "train"
         raise ConfigError(
             f"the encoder {name!r} cannot be loaded ({err}); pip install 'stallwart[{extra}]'"
         ) from None
@@ -50,7 +55,8 @@ def exported(name: str, cache_dir: Path) -> Path:
     """Folder of the exported encoder called `name`; exported now if it is not there yet."""
     encoder = exporter(name)
     spec = encoder.spec()
-    folder = cache_dir / "encoders" / f"{name.replace('/', '_').replace(':', '_')}-{spec.digest.hex()[:16]}"
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-60:].strip("_.")
+    folder = cache_dir / "encoders" / f"{readable}-{spec.digest.hex()[:16]}"
     if not (folder / GRAPH).exists():
         with whole_folder(folder) as temporary:
             encoder.export(temporary)
