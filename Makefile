@@ -1,0 +1,54 @@
+# Two commands: `make demo` shows the main job, `make test` is everything CI runs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+MARKET ?= ../shared/data/market
+CACHE ?= .cache
+export STALLWART_CACHE_DIR ?= $(CACHE)
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## .venv with everything the project needs
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'setuptools>=77'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $(READY)
+
+demo: $(READY) ## a generated market: check, train, evaluate and score it
+	$(BIN)/stallwart sample demo/market --listings 600 --seed 7
+	$(BIN)/stallwart check demo/market/listings-*.parquet --labels demo/market/labels.csv --policies demo/market/policies.toml
+	$(BIN)/stallwart train demo/market/listings-*.parquet --labels demo/market/labels.csv --policies demo/market/policies.toml --out demo/bundle
+	$(BIN)/stallwart score demo/bundle demo/market/listings-2025-12.parquet --out demo/scores.parquet
+	$(BIN)/stallwart evaluate demo/bundle demo/market/listings-*.parquet --labels demo/market/labels.csv --out demo/report
+
+test: lint types unit docs ## everything CI runs, in the same order
+
+lint: $(READY) ## format, style, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## strict types
+	$(BIN)/mypy --strict stallwart
+
+unit: $(READY) ## all tests, the slow ones too
+	$(BIN)/pytest
+
+fast: $(READY) ## tests of a minute
+	$(BIN)/pytest -m 'not slow and not market'
+
+docs: $(READY) ## the command reference is current, the documentation's examples run
+	$(BIN)/python -m stallwart.cli.reference --check
+	$(BIN)/pytest --doctest-glob='*.md' README.md docs
+
+market: $(READY) ## the main job on the real market, where it is present
+	$(BIN)/stallwart train $(MARKET)/listings-*.parquet --labels $(MARKET)/labels.csv --policies $(MARKET)/policies.toml --train-until 2025-09-01 --validate-until 2025-10-01 --out build/market
+	$(BIN)/stallwart evaluate build/market $(MARKET)/listings-*.parquet --labels $(MARKET)/labels.csv --out build/report
+
+clean: ## all that was made, but not the embeddings
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.PHONY: help setup demo test lint types unit fast docs market clean
