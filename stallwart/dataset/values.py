@@ -47,9 +47,7 @@ def as_id(value: Any, field: str) -> str | None:
     if text is None or not (text := text.strip()):
         return None
     if len(text) > _LONGEST_ID or not text.isprintable():
-        raise RejectError(
-            f"{field} over {_LONGEST_ID} characters or not printable", f"{len(text)} characters"
-        )
+        raise RejectError(f"{field} too long or not printable", f"{len(text):,} characters")
     return text
 
 
@@ -163,7 +161,7 @@ def _read_below(path: str, folder: Path, max_bytes: int) -> bytes:
     inside = PurePosixPath(path.replace("\\", "/"))
     if len(path) > _LONGEST_PATH or not path.isprintable():
         raise RejectError("photo is neither a path nor base64", f"{len(path):,} characters")
-    if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
+    if inside.is_absolute() or ".." in inside.parts or ":" in path.split("/")[0]:
         raise RejectError("photo path leaves the file's folder")
     try:
         file = (folder / inside).resolve(strict=True)
