@@ -2,13 +2,14 @@
 
     python bench/certificate.py --draws 2000 --seed 20251
 
-A market has the size and the shape of seven months of the real one: 7,000 neutral listings, two thirds without a
-seller and the rest from six; eleven other policies, three of them with 20 to 60 listings; near duplicates. For the
-policy under test a listing of its own scores uniformly in (0, 1), so that recall at threshold t is 1 - t, and a
-listing of label c reaches t with a chance proportional to false_alarms(1 - t). True precision follows in closed form.
+A market has the size and the shape of seven months of the real one: 7,000 neutral listings, two thirds
+without a seller and most others from two; eleven more policies, three of them with 20 to 60 listings. A
+listing of the policy under test scores uniformly in (0, 1), so that recall at threshold t is 1 - t, and one
+of another label reaches t with a chance in proportion to (1 - t) ** power, so that true precision is known.
 
-A certificate is missed where the true live precision at its threshold is below target. Cases whose name starts with
-"null" have every threshold just below target (by 0.002), so that each certificate is a miss; the others show power.
+A certificate is missed where the true live precision at its threshold is below target. In the cases called
+"null" precision at every threshold is just below target (by 0.002), so that every certificate is a miss; the
+others show power.
 """
 
 import argparse
@@ -46,7 +47,6 @@ KINDS = (
     Kind("960 rows, share 0.02, target 0.95, 60 sellers", 960, 0.02, 0.95, 60),
     Kind("360 rows, share 0.02, target 0.90, 2 sellers", 360, 0.02, 0.90, 2),
     Kind("380 rows, share 0.01, target 0.90, 6 sellers", 380, 0.01, 0.90, 6),
-    Kind("140 rows, share 0.005, target 0.90, no sellers", 140, 0.005, 0.90, 0),
 )
 
 
@@ -217,9 +217,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=20251)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--kind", default="", help="policies whose description contains this")
     options = parser.parse_args()
     chosen = tuple(case for case in CASES if options.only in case.name)
-    for line in table(chosen, KINDS, options.draws, options.seed):
+    kinds = tuple(kind for kind in KINDS if options.kind in kind.name)
+    for line in table(chosen, kinds, options.draws, options.seed):
         print(line, flush=True)
 
 

@@ -1,1 +1,1 @@
-"""Bounds, certificates, weighted figures and their intervals: numbers in, numbers out, nothing read or written."""
+"""Bounds, certificates, weighted figures and their intervals: numbers in, numbers out."""

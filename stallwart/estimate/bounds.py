@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, gamma, norm, t
+from scipy.special import betaincinv, gammaincc, gammaincinv, ndtri, stdtrit
 
 _QUANTILES = (np.arange(200) + 0.5) / 200  # midpoints: enough for p-values to three digits
 
@@ -31,7 +31,7 @@ def lower_bound(hits: float, rows: float, confidence: float = 0.95) -> float:
         ValueError: hits are negative or more than rows, or confidence is not in (0, 1).
     """
     _check(hits, rows, confidence)
-    return 0.0 if hits <= 0 else float(beta.ppf(1 - confidence, hits, rows - hits + 1))
+    return 0.0 if hits <= 0 else float(betaincinv(hits, rows - hits + 1, 1 - confidence))
 
 
 def upper_bound(hits: float, rows: float, confidence: float = 0.95) -> float:
@@ -41,7 +41,7 @@ def upper_bound(hits: float, rows: float, confidence: float = 0.95) -> float:
         ValueError: hits are negative or more than rows, or confidence is not in (0, 1).
     """
     _check(hits, rows, confidence)
-    return 1.0 if hits >= rows else float(beta.ppf(confidence, hits + 1, rows - hits))
+    return 1.0 if hits >= rows else float(betaincinv(hits + 1, rows - hits, confidence))
 
 
 def rate_interval(hits: float, rows: float, confidence: float = 0.95) -> Interval:
@@ -56,7 +56,7 @@ def rate_interval(hits: float, rows: float, confidence: float = 0.95) -> Interva
 
 def codes(clusters: NDArray[np.generic]) -> NDArray[np.int64]:
     """(n,) int64: the same clusters, numbered from 0 without gaps."""
-    return np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+    return np.asarray(np.unique(clusters, return_inverse=True)[1], dtype=np.int64)
 
 
 def design_effect(hits: NDArray[np.bool_], clusters: NDArray[np.int64]) -> float:
@@ -80,7 +80,7 @@ def design_effect(hits: NDArray[np.bool_], clusters: NDArray[np.int64]) -> float
 
 
 def cluster_count(clusters: NDArray[np.int64]) -> float:
-    """How many equally large clusters the rows amount to (Kish 1965): n**2 / sum of size**2; 0.0 without rows."""
+    """Equally large clusters that the rows amount to (Kish 1965): n**2 / sum of size**2; 0.0 without rows."""
     if not len(clusters):
         return 0.0
     sizes = np.unique(clusters, return_counts=True)[1].astype(np.float64)
@@ -108,7 +108,7 @@ def effective_size(
         return 0.0
     excess = design_effect(hits, clusters) - 1
     freedom = max(1, int(clusters.max()))
-    shrink = float(norm.ppf(confidence) / t.ppf(confidence, freedom)) ** 2
+    shrink = float(ndtri(confidence) / stdtrit(freedom, confidence)) ** 2
     return n / (1 + rarer * excess) * min(1.0, shrink)
 
 
@@ -129,14 +129,18 @@ class WeightedRate:
     def exceeds(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Upper confidence distribution: for each `value`, the level at which the sum may still be larger."""
         mean, spread = self.estimate + self.next_weight, self.variance + self.next_weight**2
-        if spread == 0:
+        if spread == 0 or not np.isfinite(spread):
             return np.asarray(value < mean, dtype=np.float64)
-        return np.asarray(gamma.sf(value, mean**2 / spread, scale=spread / mean), dtype=np.float64)
+        return np.asarray(
+            gammaincc(mean**2 / spread, np.maximum(value, 0) * (mean / spread)), dtype=np.float64
+        )
 
     def upper(self, confidence: float = 0.95) -> float:
         """One-sided upper bound of the sum."""
         mean, spread = self.estimate + self.next_weight, self.variance + self.next_weight**2
-        return mean if spread == 0 else float(gamma.ppf(confidence, mean**2 / spread, scale=spread / mean))
+        if spread == 0 or not np.isfinite(spread):
+            return mean
+        return float(gammaincinv(mean**2 / spread, confidence) * spread / mean)
 
 
 def weighted_rate(
@@ -231,7 +235,7 @@ def verdicts_needed(target: float, wrong: int = 0, confidence: float = 0.95) -> 
 
 
 def _recalls(hits: float, rows: float) -> NDArray[np.float64]:
-    return np.asarray(beta.ppf(_QUANTILES, hits, rows - hits + 1), dtype=np.float64)
+    return np.asarray(betaincinv(hits, rows - hits + 1, _QUANTILES), dtype=np.float64)
 
 
 def _check(hits: float, rows: float, confidence: float) -> None:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betainc
 
 from stallwart.estimate.bounds import (
     WeightedRate,
@@ -157,7 +157,7 @@ def with_more_neutral(at: At, evidence: Evidence, column: int, more: int) -> At:
 
 
 def least_recall(at: At, evidence: Evidence, column: int, target: float, confidence: float) -> float:
-    """Recall at this threshold down to which precision stays proven, false alarms as bounded; may exceed 1."""
+    """Recall here down to which precision stays proven, false alarms as bounded; may exceed 1."""
     limit = float(evidence.shares[column] * (1 - target) / target)
     return at.cost.upper(confidence) / limit
 
@@ -178,7 +178,9 @@ def unseen_chances(at: At, evidence: Evidence, column: int, target: float) -> di
         seen = at.above[c] / at.rows[c] if at.rows[c] else 0.0
         rate = seen + max(0.0, spare) / evidence.shares[c]
         n = at.effective[c]
-        chances[name] = 0.0 if rate >= 1 else float(beta.sf(rate, seen * n + 1, n - seen * n)) if n else 1.0
+        chances[name] = (
+            0.0 if rate >= 1 else float(1 - betainc(seen * n + 1, n - seen * n, rate)) if n else 1.0
+        )
     return chances
 
 
@@ -188,10 +190,10 @@ def _effective(
     """The smaller effective size of the two ways in which rows of label `c` stand together."""
     if not len(scores):
         return 0.0
-    hits = _telling(scores, above)
     groups, sellers = evidence.designs[c]
-    size = effective_size(hits, groups, confidence)
+    size = cluster_count(groups)  # near duplicates err together: nothing to estimate
     if evidence.seller_counts[c] >= FEWEST_SELLERS:
+        hits = _telling(scores, above)
         # the bound reaches about three events beyond those seen, so clumping is taken at that rate
         rarer = min(1.0, (above + 3) / max(1, int(hits.sum()))) if rare else 1.0
         size = min(size, effective_size(hits, sellers, confidence, rarer))

@@ -168,4 +168,4 @@ def _above(ranking: Ranking, weights: Weights, threshold: float) -> tuple[Floats
 
 def _ratio(above: Floats, below: Floats, empty: float = np.nan) -> Floats:
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
-    return np.divide(above, below, out=np.full(above.shape, empty), where=below > 0)
+    return np.asarray(np.divide(above, below, out=np.full(above.shape, empty), where=below > 0))

@@ -23,9 +23,9 @@ def reason_in_words(told: "Certificate") -> str:
 
 def _answer(told: "Certificate") -> str:
     return (
-        f"May act alone from score {told.threshold:.3f}: there at least {told.precision_lower:.1%} of its calls are "
-        f"right ({told.confidence:.0%} confidence; {told.target:.0%} wanted) and {told.recall:.0%} of its listings "
-        f"are caught. {_counts(told)}"
+        f"May act alone from score {told.threshold:.3f}: there at least "
+        f"{told.precision_lower:.1%} of its calls are right ({told.confidence:.0%} confidence; "
+        f"{told.target:.0%} wanted) and {told.recall:.0%} of its listings are caught. {_counts(told)}"
     )
 
 
@@ -43,13 +43,14 @@ def _rests_on(told: "Certificate") -> list[str]:
     parts = []
     if told.effective_sellers < FEWEST_SELLERS:
         parts.append(
-            f"Nearly all its listings come from about {max(1, round(told.effective_sellers))} seller(s), so this speaks "
-            "for such sellers: it holds with others as long as at least "
+            f"Nearly all its listings come from about {max(1, round(told.effective_sellers))} seller(s), "
+            "so this speaks for such sellers: it holds with others as long as at least "
             f"{told.holds_down_to_recall:.0%} of their listings score that high."
         )
     if told.leans_on:
         parts.append(
-            f"There are too few listings of {', '.join(told.leans_on)} to see whether they are confused with it; "
+            f"There are too few listings of {', '.join(told.leans_on)} to see whether they "
+            "are confused with it; "
             "this assumes no more than of other policies."
         )
     positive = told.shift.get("positive")
@@ -69,8 +70,9 @@ def _obstacle(told: "Certificate") -> str:
             f"{told.target:.0%} is wanted."
         )
     return (
-        f"May not act alone yet: {where} about {told.precision:.1%} of its calls seem right, but the evidence proves "
-        f"only {told.precision_lower:.1%} ({told.confidence:.0%} confidence, search included) of the wanted {told.target:.0%}."
+        f"May not act alone yet: {where} about {told.precision:.1%} of its calls seem right, but the "
+        f"evidence proves only {told.precision_lower:.1%} ({told.confidence:.0%} confidence, search "
+        f"included) of the wanted {told.target:.0%}."
     )
 
 
