@@ -85,7 +85,10 @@ def test_the_same_photo_is_found_in_another_size_quality_and_light() -> None:
 
 
 def test_any_photo_of_several_joins() -> None:
-    listings = [Listing("a", photos=(photo(1), photo(2))), Listing("b", photos=(photo(3), photo(2, side=180)))]
+    listings = [
+        Listing("a", photos=(photo(1), photo(2))),
+        Listing("b", photos=(photo(3), photo(2, side=180))),
+    ]
     assert groups(listings) == [0, 0]
 
 
