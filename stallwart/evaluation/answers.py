@@ -68,17 +68,18 @@ def headline(evaluation: Evaluation) -> str:
     """The answer in two or three sentences."""
     found = answers(evaluation)
     groups = {status: [a.title for a in found if a.status == status] for status in (STOP, ACT, WATCH, WAIT)}
-    k = len(evaluation.taxonomy.ids)
-    certified = k - len(groups[WAIT])
-    parts = [f"{certified} of {k} policies hold a certificate to act alone."]
-    if groups[ACT]:
-        parts.append(f"On later listings it held for {_and(groups[ACT])}.")
-    if groups[WATCH]:
-        parts.append(f"For {_and(groups[WATCH])} there are too few calls to say.")
+    k, may = len(evaluation.taxonomy.ids), len(groups[ACT]) + len(groups[WATCH])
+    parts = [f"{may or 'None'} of {k} policies may act alone{'' if may else ' yet'}."]
     if groups[STOP]:
-        parts.append(f"It broke for {_and(groups[STOP])}: send their calls to reviewers.")
+        parts.append(
+            f"Later listings broke the certificate of {_and(groups[STOP])}: send those calls to reviewers."
+        )
+    if groups[ACT]:
+        parts.append(f"The certificate held on later listings for {_and(groups[ACT])}.")
+    if groups[WATCH]:
+        parts.append(f"For {_and(groups[WATCH])} there are too few later calls to say.")
     if groups[WAIT]:
-        parts.append("All else goes to reviewers.")
+        parts.append(f"{len(groups[WAIT])} may not act yet: their listings go to reviewers.")
     return " ".join(parts)
 
 

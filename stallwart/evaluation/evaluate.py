@@ -177,14 +177,14 @@ def evaluate(
     }
     return Evaluation(
         taxonomy=taxonomy,
-        part=_part(scored),
+        part=part_of(scored),
         certificates=ordered,
         unseen_sellers=dict(besides.unseen_sellers),
         gates=gates,
         options=options,
         held=held(scored, ordered, draws),
         policies={name: _pairs(figures) for name, figures in drawn.items()},
-        macro=_macros(drawn),
+        macro=_macros(drawn, len(scored)),
         traffic=_pairs(traffic_figures(scored, gates, options.costs, draws)),
         slices=slices(scored, gates, draws, besides.seen_sellers),
         shapes=shapes(scored, draws),
@@ -215,10 +215,10 @@ def _pairs(drawn: Mapping[str, Drawn]) -> Figures:
     return {name: one.pair() for name, one in drawn.items()}
 
 
-def _macros(drawn: Mapping[str, Mapping[str, Drawn]]) -> Figures:
+def _macros(drawn: Mapping[str, Mapping[str, Drawn]], n_rows: int) -> Figures:
     present = [figures for figures in drawn.values() if figures["recall"].n]
     return {
-        name: macro([figures[name] for figures in present]).pair()
+        name: macro([figures[name] for figures in present], n_rows).pair()
         for name in FIGURES
         if present and name in present[0]
     }
@@ -234,13 +234,14 @@ def _rival(scored: Scored, scores: Scores, drawn: Mapping[str, Mapping[str, Draw
         changes[policy.id] = theirs[policy.id].minus(drawn[policy.id]["average_precision"])
     return Rival(
         _pairs(theirs),
-        macro(list(theirs.values())).pair(),
-        macro(list(changes.values())).pair(),
+        macro(list(theirs.values()), len(scored)).pair(),
+        macro(list(changes.values()), len(scored)).pair(),
         _pairs(changes),
     )
 
 
-def _part(scored: Scored) -> Part:
+def part_of(scored: Scored) -> Part:
+    """The rows in a few numbers."""
     rows = scored.rows
     counts = np.bincount(rows.labels, minlength=len(scored.taxonomy.labels))
     days = np.sort(rows.listed_at.astype("datetime64[D]"))
@@ -260,4 +261,6 @@ def _repeats(scored: Scored | None, options: Options) -> Repeats | None:
         for column, policy in enumerate(scored.taxonomy.policies)
         if (scored.rows.labels == column + 1).any()
     }
-    return Repeats(_part(scored), _pairs(drawn), macro(list(drawn.values())).pair() if drawn else None)
+    return Repeats(
+        part_of(scored), _pairs(drawn), macro(list(drawn.values()), len(scored)).pair() if drawn else None
+    )

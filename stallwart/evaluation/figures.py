@@ -126,9 +126,18 @@ class Drawn:
         return Pair(*(self._figure(which) for which in (0, 1)))
 
     def minus(self, other: "Drawn") -> "Drawn":
-        """The difference from a figure on the same rows and replicates."""
+        """The difference from a figure on the same rows and replicates.
+
+        Where replicates cannot say an end of either, the difference is bounded by the ends of both.
+        """
         measured, live = (mine - its for mine, its in zip(self.values, other.values, strict=True))
-        ends = None if self.ends is None else ((-1.0, 1.0), (-1.0, 1.0))
+        ends = None
+        if self.ends or other.ends:
+            first, second = (
+                (mine.low - its.high, mine.high - its.low)
+                for mine, its in ((self._figure(which), other._figure(which)) for which in (0, 1))
+            )
+            ends = first, second
         return Drawn((measured, live), self.n, self.n_positive, self.unit, ends)
 
     def _figure(self, which: int) -> Figure:
@@ -276,14 +285,16 @@ def mean(draws: Draws, values: NDArray[np.float64], n_positive: int) -> Drawn:
     return Drawn((measured, live), len(values), n_positive, PER_LISTING)
 
 
-def macro(drawn: Sequence[Drawn]) -> Drawn:
-    """The mean of one figure over policies; those without a value are left out."""
-    return Drawn(
-        (_mean_known([d.values[0] for d in drawn]), _mean_known([d.values[1] for d in drawn])),
-        sum(d.n for d in drawn),
-        sum(d.n_positive for d in drawn),
-        drawn[0].unit,
-    )
+def macro(drawn: Sequence[Drawn], n_rows: int) -> Drawn:
+    """The mean of one figure over policies; those without a value are left out.
+
+    Args:
+        drawn: one for each policy, at least one.
+        n_rows: rows that were evaluated; where every figure is about all of them, so is the mean.
+    """
+    measured, live = (_mean_known([one.values[which] for one in drawn]) for which in (0, 1))
+    n = n_rows if all(one.n == n_rows for one in drawn) else sum(one.n for one in drawn)
+    return Drawn((measured, live), n, sum(one.n_positive for one in drawn), drawn[0].unit)
 
 
 def _mean_known(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

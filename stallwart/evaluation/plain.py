@@ -23,28 +23,29 @@ def as_json(evaluation: Evaluation) -> str:
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     """What `as_json` writes."""
-    plain = {field.name: _plain(getattr(evaluation, field.name)) for field in fields(evaluation)}
+    made: dict[str, Any] = plain(evaluation)
     ids = evaluation.taxonomy.ids
-    plain["format"] = FORMAT
-    plain["gates"] = {kind: dict(zip(ids, values, strict=True)) for kind, values in plain["gates"].items()}
-    plain["worst"] = [
+    made["format"] = FORMAT
+    made["gates"] = {kind: dict(zip(ids, values, strict=True)) for kind, values in made["gates"].items()}
+    made["worst"] = [
         {key: error[key] for key in ("policy", "kind", "listing_id", "label", "score", "month")}
-        for error in plain["worst"]
+        for error in made["worst"]
     ]
-    return plain
+    return made
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dicts, lists, texts, numbers and None of any nesting of dataclasses, arrays and taxonomies."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, str | int | bool | None) else None

@@ -182,7 +182,7 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handlelength=1.4, columnspacing=1.0)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.4, columnspacing=1.0)
 
 
 def _svg(canvas: Canvas) -> str:

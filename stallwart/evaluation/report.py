@@ -4,23 +4,20 @@ The HTML is one file that asks for nothing: styles, plots and thumbnails are ins
 content security policy keeps it so. Every text goes through autoescaping; only plots are marked as safe.
 """
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from stallwart.evaluation import answers as words
-from stallwart.evaluation import plots, tables, wording
+from stallwart.evaluation import plots, tables
 from stallwart.evaluation.evaluate import Evaluation
-from stallwart.evaluation.figures import FIGURES, Figure
+from stallwart.evaluation.figures import FIGURES
+from stallwart.evaluation.pages import environment
 from stallwart.evaluation.plain import as_json
 from stallwart.evaluation.tables import NAMES, Table
 from stallwart.evaluation.worst import FALSE_CALL, MISS, WorstError
 from stallwart.store.files import whole_file
-
-_CLASSES = {words.ACT: "act", words.WATCH: "watch", words.STOP: "stop", words.WAIT: "wait"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,12 @@ def render_html(evaluation: Evaluation) -> str:
     context["slice_plot"] = Markup(plots.slice_precisions(evaluation))
     context["months"] = Markup(plots.months(evaluation))
     context["pages"] = [_page(evaluation, answer) for answer in words.answers(evaluation)]
-    return _environment(html=True).get_template("report.html").render(context)
+    return environment(html=True).get_template("report.html").render(context)
 
 
 def render_markdown(evaluation: Evaluation) -> str:
     """The same tables without plots and listings."""
-    return _environment(html=False).get_template("report.md").render(_context(evaluation))
+    return environment(html=False).get_template("report.md").render(_context(evaluation))
 
 
 def _context(evaluation: Evaluation) -> dict[str, object]:
@@ -78,27 +75,6 @@ def _context(evaluation: Evaluation) -> dict[str, object]:
         "confusion": _confusion(evaluation),
         "definitions": [(NAMES[name], text) for name, text in FIGURES.items()],
     }
-
-
-def _environment(*, html: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stallwart.evaluation"),
-        autoescape=html,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["is_figure"] = lambda cell: isinstance(cell, Figure)
-    environment.filters.update(
-        number=lambda figure: wording.number(figure.value, figure.unit),
-        interval=wording.interval,
-        counted=wording.count,
-        line=words.line,
-        status_class=_CLASSES.__getitem__,
-        base64=lambda raw: base64.b64encode(raw).decode("ascii"),
-        cell=lambda text: " ".join(str(text).split()).replace("|", "\\|"),
-    )
-    return environment
 
 
 def _page(evaluation: Evaluation, answer: words.Answer) -> PolicyPage:

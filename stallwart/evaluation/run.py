@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stallwart import __version__
-from stallwart.core.errors import DataError
 from stallwart.core.listing import Listing
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Scored
@@ -18,7 +17,9 @@ from stallwart.dataset.rejects import Rejects
 from stallwart.dataset.tabular import listing_files
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.evaluation.baseline import score_baseline
+from stallwart.evaluation.compare import Candidate, Comparison, compare
 from stallwart.evaluation.evaluate import Besides, Evaluation, Options, evaluate
+from stallwart.evaluation.figures import Gates
 from stallwart.evaluation.worst import Witness
 from stallwart.model.bundle import Bundle
 from stallwart.model.explain import explain_words
@@ -96,16 +97,6 @@ def evaluate_bundle(
         cache.close()
 
 
-def score_test_part(
-    bundle: Bundle, material: Material, settings: Settings, cache: EmbeddingCache, track: Track = silent
-) -> Scored:
-    """The bundle's scores on the test part of material that its own encoders embedded."""
-    test = material.split.test
-    scorer = Scorer(bundle, settings, cache)
-    scores = score_features(scorer, material.at(test), material.texts_at(test), track)
-    return Scored(material.rows[test], scores, bundle.taxonomy)
-
-
 def score_features(
     scorer: Scorer, features: Features, texts: Sequence[str], track: Track = silent
 ) -> NDArray[np.float64]:
@@ -178,15 +169,47 @@ def _witness(scorer: Scorer, sources: Sources, settings: Settings) -> Witness:
     return Witness(content, words)
 
 
-def require_later(bundle: Bundle, material: Material) -> None:
-    """Nothing, where the bundle's own training and choices ended before the test part begins.
+def compare_bundles(
+    first: Bundle,
+    second: Bundle,
+    sources: Sources,
+    settings: Settings,
+    options: Options | None = None,
+    track: Track = silent,
+) -> Comparison:
+    """The second bundle against the first on the listings that both have yet to see.
+
+    Args:
+        first: the bundle that decides.
+        second: the bundle that wants to.
+        sources: listings and labels.
+        settings: limits.
+        options: costs, replicates and seed.
+        track: shows how far it is.
 
     Raises:
-        DataError: it was trained or chosen on listings that it would be compared on.
+        DataError: no listing is later than the training and choices of both.
     """
-    until = np.datetime64(str(bundle.card["validate_until"]))
-    if until > material.split.validate_until:
-        raise DataError(
-            f"{bundle.folder}: saw listings until {until}, after the first that would be compared"
-            f" ({material.split.validate_until}); compare on later listings"
+    later = max((first, second), key=lambda bundle: str(bundle.card["validate_until"]))
+    cache = EmbeddingCache(settings.cache_dir)
+    candidates = []
+    for bundle in (first, second):
+        scorer = Scorer(bundle, settings, cache)
+        at_dates = replace(at_bundle_dates(sources, later), taxonomy=bundle.taxonomy)
+        material = gather(at_dates, scorer.embedder, settings, ("test",), track)
+        test = material.split.test
+        scores = score_features(scorer, material.at(test), material.texts_at(test), track)
+        candidates.append(
+            Candidate(str(bundle.folder), Scored(material.rows[test], scores, bundle.taxonomy), gates(bundle))
         )
+    cache.close()
+    return compare(candidates[0], candidates[1], options)
+
+
+def gates(bundle: Bundle) -> Gates:
+    """The bundle's thresholds as columns."""
+    thresholds = bundle.thresholds
+    return Gates(
+        act=np.array([thresholds.act.get(policy, np.inf) for policy in bundle.taxonomy.ids]),
+        review=np.array([thresholds.review[policy] for policy in bundle.taxonomy.ids]),
+    )

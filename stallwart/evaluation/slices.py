@@ -80,7 +80,7 @@ def _slice(family: str, name: str, scored: Scored, gates: Gates, draws: Draws) -
         if len(np.unique(draws.groups[positive])) >= FEW and not positive.all():
             drawn[policy.id] = _figures(scored.scores[:, column], positive, float(gates.act[column]), draws)
     means = {
-        figure: macro([figures[figure] for figures in drawn.values()]).pair()
+        figure: macro([figures[figure] for figures in drawn.values()], len(labels)).pair()
         for figure in SLICE_FIGURES
         if drawn
     }

@@ -161,8 +161,9 @@ def _of(pairs: Mapping[str, Pair], policy: str) -> Cell:
 
 def _slices(evaluation: Evaluation) -> Iterator[Table]:
     note = (
-        "As measured, and average precision at live prevalence within the slice. Means over policies "
-        "with violations from at least 5 groups in it; a slice without such a policy shows its counts only."
+        "As measured, and average precision at live prevalence within the slice. Means over policies with "
+        "violations from at least 5 groups in it, so means of slices can rest on different policies: "
+        "compare slices within a policy, further down. Where there is no such policy only counts are shown."
     )
     for family, title in FAMILIES.items():
         rows: list[tuple[Cell, ...]] = []
