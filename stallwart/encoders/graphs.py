@@ -93,5 +93,5 @@ class PhotoGraph:
         """
         side = (self.spec.size, self.spec.size)
         resized = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.BICUBIC))
-        scaled: NDArray[np.float32] = (resized.astype(np.float32) - self._mean) * self._scale
-        return scaled.transpose(2, 0, 1)[None]
+        scaled = (resized.astype(np.float32) - self._mean) * self._scale
+        return np.asarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)

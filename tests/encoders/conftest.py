@@ -9,6 +9,13 @@ from stallwart.core.settings import Settings
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is first imported
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)  # several threads on a busy machine wait for each other a hundred times longer
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     def refuse(*_args, **_options):
