@@ -1,6 +1,8 @@
 """The templates of this package, with everything that is written in them in one way."""
 
 import base64
+import html as markup
+import re
 
 import jinja2
 
@@ -35,9 +37,5 @@ def environment(*, html: bool) -> jinja2.Environment:
 
 def _cell(text: object) -> str:
     """A text in one cell of a Markdown table, as text: no markup, no HTML, no new line."""
-    plain = " ".join(str(text).split())
-    for sign in "\\`*_[]<>|&":
-        plain = plain.replace(
-            sign, f"\\{sign}" if sign not in "<>&" else {"<": "&lt;", ">": "&gt;", "&": "&amp;"}[sign]
-        )
-    return plain
+    plain = markup.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)

@@ -6,7 +6,16 @@ from sklearn.metrics import average_precision_score
 
 from stallwart.estimate import weighted
 from stallwart.evaluation.draws import draw
-from stallwart.evaluation.figures import PER_NEUTRAL, Costs, Drawn, Gates, macro, policy_figures, ratio, traffic_figures
+from stallwart.evaluation.figures import (
+    PER_NEUTRAL,
+    Costs,
+    Drawn,
+    Gates,
+    macro,
+    policy_figures,
+    ratio,
+    traffic_figures,
+)
 from stallwart.evaluation.ranking import Ranking, area, recall_at
 from stallwart.evaluation.wording import change, count, interval, number
 
@@ -40,7 +49,9 @@ def test_precision_in_the_first_k_counts_weight_and_not_rows():
 
 
 def test_without_positives_ranking_figures_have_no_value():
-    assert np.isnan(Ranking(np.array([0.5, 0.4]), np.array([False, False])).average_precision(np.ones((2, 3)))).all()
+    assert np.isnan(
+        Ranking(np.array([0.5, 0.4]), np.array([False, False])).average_precision(np.ones((2, 3)))
+    ).all()
 
 
 def test_live_weights_give_each_label_its_share_in_every_replicate(make_scored):
@@ -77,7 +88,9 @@ def test_live_precision_follows_from_the_rates_and_the_shares(make_scored):
     scored = make_scored()
     live = policy_figures(scored, 0, GATES, Costs(), draw(scored, 5))["precision"].pair().live
     called = scored.scores[:, 0] >= 0.7
-    calls = [share * called[scored.rows.labels == i].mean() for i, share in enumerate((0.94, 0.02, 0.01, 0.03))]
+    calls = [
+        share * called[scored.rows.labels == i].mean() for i, share in enumerate((0.94, 0.02, 0.01, 0.03))
+    ]
     assert live.value == pytest.approx(calls[1] / sum(calls))
 
 
@@ -115,7 +128,9 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(make_scored):
     held = 0
     for seed in range(60):
         scored = make_scored(500, 1.5, seed)
-        figure = policy_figures(scored, 0, GATES, Costs(), draw(scored, 200))["average_precision"].pair().measured
+        figure = (
+            policy_figures(scored, 0, GATES, Costs(), draw(scored, 200))["average_precision"].pair().measured
+        )
         held += figure.low <= truth <= figure.high
     assert held >= 50
 
