@@ -19,7 +19,7 @@ def market() -> Path:
 
 @pytest.fixture(scope="session")
 def sample_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small generated market: monthly Parquet files, labels.csv, policies.toml; do not change it."""
+    """Folder of a small generated market: monthly Parquet files, labels.csv, policies.toml; read it only."""
     folder = tmp_path_factory.mktemp("generated") / "market"
     write_sample(folder, listings=240, seed=7)
     return folder

@@ -1,0 +1,225 @@
+"""`stallwart check`: what a careful colleague wants to know of the data before training."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from stallwart.core.errors import ConfigError
+from stallwart.core.settings import Settings
+from stallwart.core.taxonomy import read_taxonomy
+from stallwart.dataset.check import Findings, Repeats, check_data
+from stallwart.dataset.columns import Columns
+from stallwart.dataset.labels import read_labels
+from stallwart.dataset.rejects import Rejects
+from stallwart.dataset.tabular import count_rows, listing_files
+
+_SHOWN = 15
+
+
+def check(
+    listings: Annotated[list[Path], typer.Argument(help="Files or folders of listings.")],
+    policies: Annotated[Path, typer.Option(help="The rulebook, a TOML file.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels; without it they stand in a column of the listings.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="Other names of columns, as in title=headline,images=photo_paths.")
+    ] = "",
+    train_until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day after training, UTC.")
+    ] = None,
+    validate_until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day after validation, UTC.")
+    ] = None,
+    rejects_to: Annotated[
+        Path | None, typer.Option(help="CSV file for every reject: file, row, kind, reason, detail.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the findings as JSON, without excerpts.")
+    ] = False,
+) -> None:
+    """Check listings and labels before training: counts, rejects, repeats, leaks, likely wrong labels.
+
+    Example: stallwart check listings/*.parquet --labels labels.csv --policies policies.toml
+    """
+    if (train_until is None) != (validate_until is None):
+        raise ConfigError("--train-until and --validate-until belong together; give both or neither")
+    until = (train_until, validate_until) if train_until and validate_until else None
+    settings, mapping, taxonomy = Settings(), Columns.parse(columns), read_taxonomy(policies)
+    files = listing_files(listings, without=[labels] if labels else [])
+    of_labels = Rejects(settings.max_rejects)
+    known = read_labels([labels] if labels else files, mapping, taxonomy, of_labels)
+    with Rejects(settings.max_rejects, log=rejects_to) as rejects, _progress(files) as step:
+        found = check_data(files, known, taxonomy, mapping, settings, rejects, until=until, step=step)
+        found.rejects += [
+            (f"label {kind}", reason, n) for (kind, reason), n in of_labels.counts.most_common()
+        ]
+        for reject in of_labels:
+            rejects.add(reject.file, reject.row, reject.kind, reject.reason, reject.detail)
+    if as_json:
+        plain = asdict(found)
+        del plain["excerpts"]  # a seller's words stay on the terminal
+        typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
+    else:
+        _print(found, rejects, taxonomy.labels)
+
+
+@contextmanager
+def _progress(files: list[Path]) -> Iterator["_Step"]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        yield _Step(bar, count_rows(files))
+
+
+class _Step:
+    """Moves the bar for each listing and names each later stage."""
+
+    def __init__(self, bar: Progress, total: int | None) -> None:
+        self._bar = bar
+        self._task = bar.add_task("listings", total=total)
+
+    def __call__(self, what: str) -> None:
+        if what == "listing":
+            self._bar.advance(self._task)
+        else:
+            self._task = self._bar.add_task(what, total=None)
+
+
+def _print(found: Findings, rejects: Rejects, labels: tuple[str, ...]) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f"{found.listings:,} listings with a label and a date, of {found.rows:,} rows with "
+        f"{found.photos:,} photos."
+    )
+    console.print(_policies(found))
+    console.print(_months(found, labels))
+    console.print(
+        _counts("Parts", found.parts), _counts("Languages", dict(list(found.languages.items())[:_SHOWN]))
+    )
+    console.print(_repeats(found))
+    _print_split(found, console)
+    telling = Table("field", "share of the label", "a model sees it", title="What fields give away")
+    for one in found.telling:
+        telling.add_row(one.field, f"{one.share:.1%}", "in the content" if one.seen_by_model else "never")
+    console.print(telling)
+    _print_conflicts(found, console)
+    _print_suspects(found, console)
+    _print_rejects(found, rejects, console)
+    console.print("\nLook at:" if found.concerns else "\nNothing to worry about.")
+    for concern in found.concerns:
+        console.print(Text(f"  - {concern}"))
+
+
+def _policies(found: Findings) -> Table:
+    table = Table(title="Labels")
+    table.add_column("label")
+    for name in ("listings", "train", "valid.", "test", "text", "photo", "suspect"):
+        table.add_column(name, justify="right")
+    table.add_column("too small?")
+    for one in found.policies:
+        numbers = (
+            one.listings,
+            one.train,
+            one.validation,
+            one.test,
+            one.with_text,
+            one.with_photo,
+            one.suspects,
+        )
+        table.add_row(one.label, *(f"{number:,}" for number in numbers), one.note)
+    return table
+
+
+def _months(found: Findings, labels: tuple[str, ...]) -> Table:
+    table = Table("label", title="Listings in each month")
+    for month in found.months:
+        table.add_column(month[2:], justify="right")
+    for place, label in enumerate(labels):
+        table.add_row(label, *(f"{counts[place]:,}" for counts in found.months.values()))
+    return table
+
+
+def _counts(title: str, counts: dict[str, int]) -> Table:
+    table = Table(title.lower(), "listings", title=title)
+    for name, count in counts.items():
+        table.add_row(Text(name), f"{count:,}")
+    return table
+
+
+def _repeats(found: Findings) -> Table:
+    table = Table(
+        "near duplicates by", "groups", "listings in them", "largest", "with several labels", title="Repeats"
+    )
+    kinds: dict[str, Repeats] = {
+        "words": found.text_repeats, "photos": found.photo_repeats, "either": found.repeats
+    }  # fmt: skip
+    for name, one in kinds.items():
+        table.add_row(name, *(f"{n:,}" for n in (one.groups, one.listings, one.largest, one.conflicts)))
+    return table
+
+
+def _print_split(found: Findings, console: Console) -> None:
+    if not found.split:
+        return
+    split, sellers = found.split, found.sellers
+    console.print(
+        f"Split by time: {split['train']:,} to train until {str(split['train_until'])[:10]}, "
+        f"{split['validation']:,} to validate until {str(split['validate_until'])[:10]}, "
+        f"{split['test']:,} to test; {split['repeats']:,} repeats of earlier listings and "
+        f"{split['unknown']:,} labelled too late are left out."
+    )
+    console.print(
+        f"Sellers: {sellers['in train']:,} in train, {sellers['in test']:,} in test, "
+        f"{sellers['in both']:,} in both; {sellers['test listings of a seller in train']:,} of "
+        f"{sellers['test listings with a seller']:,} test listings with a seller are of one seen in training."
+    )
+
+
+def _print_conflicts(found: Findings, console: Console) -> None:
+    if not found.conflicts:
+        return
+    table = Table("listing", "label", "begins", title="Near duplicates with several labels (some)")
+    for group in found.conflicts:
+        for listing_id, label in group:
+            table.add_row(listing_id, label, Text(found.excerpts.get(listing_id, "")))
+        table.add_section()
+    console.print(table)
+
+
+def _print_suspects(found: Findings, console: Console) -> None:
+    if not found.suspects:
+        return
+    title = f"Likely wrong labels (the {_SHOWN} surest of {len(found.suspects):,}; --json lists all)"
+    table = Table("listing", "label", "words say", "margin", "begins", title=title)
+    for listing_id, given, suggested, margin in found.suspects[:_SHOWN]:
+        table.add_row(listing_id, given, suggested, f"{margin:.2f}", Text(found.excerpts.get(listing_id, "")))
+    console.print(table)
+
+
+def _print_rejects(found: Findings, rejects: Rejects, console: Console) -> None:
+    if not found.rejects:
+        console.print(f"Rejects: none of {found.rows:,} rows and {found.photos:,} photos.")
+        return
+    table = Table("kind", "reason", "count", "share", title="Rejects")
+    for kind, reason, count in found.rejects:
+        seen = found.photos if kind == "photo" else found.rows
+        table.add_row(kind, reason, f"{count:,}", f"{count / max(seen, 1):.2%}")
+    console.print(table)
+    for reject in list(rejects)[:_SHOWN]:
+        console.print(Text(f"  {reject}"))
