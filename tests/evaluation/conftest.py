@@ -7,7 +7,7 @@ from stallwart.estimate.bounds import Interval
 from stallwart.estimate.certify import Certificate, Needs
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def taxonomy():
     return Taxonomy(
         policies=(
@@ -18,7 +18,7 @@ def taxonomy():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scored(taxonomy):
     """A maker of rows with scores that separate labels by `skill` standard deviations."""
 
@@ -45,7 +45,7 @@ def make_scored(taxonomy):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_certificate():
     def make(policy, threshold=None, target=0.9):
         return Certificate(
@@ -80,6 +80,6 @@ def make_certificate():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def certificates(make_certificate):
     return [make_certificate("alcohol", 0.5), make_certificate("weapons", 0.99), make_certificate("fraud")]

@@ -31,7 +31,7 @@ def witness(ids):
     return {one: Listing(one, title=HOSTILE, photos=(photo(),)) for one in ids if one != "L0"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def evaluation(make_scored, certificates, make_certificate):
     scored = make_scored()
     besides = Besides(
@@ -44,6 +44,11 @@ def evaluation(make_scored, certificates, make_certificate):
         witness=Witness(witness, lambda _listing, _policy: [(HOSTILE, 0.5)]),
     )
     return evaluate(scored, certificates, REVIEW, besides, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def html(evaluation):
+    return render_html(evaluation)
 
 
 class Page(HTMLParser):
@@ -72,8 +77,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_hostile_listing_stays_text_and_the_page_asks_for_nothing(evaluation):
-    html = render_html(evaluation)
+def test_a_hostile_listing_stays_text_and_the_page_asks_for_nothing(html):
     page = Page()
     page.feed(html)
     assert page.open == []
@@ -86,8 +90,8 @@ def test_a_hostile_listing_stays_text_and_the_page_asks_for_nothing(evaluation):
     assert html.startswith("<!doctype html>")
 
 
-def test_a_broken_certificate_is_the_first_thing_said(evaluation):
-    html, markdown = render_html(evaluation), render_markdown(evaluation)
+def test_a_broken_certificate_is_the_first_thing_said(evaluation, html):
+    markdown = render_markdown(evaluation)
     broken = [one.policy for one in evaluation.held if one.verdict == BROKE]
     assert broken == ["alcohol"]
     for text in (html, markdown):
