@@ -20,7 +20,7 @@ from stallwart.core.taxonomy import read_taxonomy
 from stallwart.dataset.check import Findings, Repeats, check_data
 from stallwart.dataset.columns import Columns
 from stallwart.dataset.labels import read_labels
-from stallwart.dataset.rejects import Rejects
+from stallwart.dataset.rejects import Reject, Rejects
 from stallwart.dataset.tabular import count_rows, listing_files
 
 _SHOWN = 15
@@ -57,21 +57,19 @@ def check(
     until = (train_until, validate_until) if train_until and validate_until else None
     settings, mapping, taxonomy = Settings(), Columns.parse(columns), read_taxonomy(policies)
     files = listing_files(listings, without=[labels] if labels else [])
-    of_labels = Rejects(settings.max_rejects)
-    known = read_labels([labels] if labels else files, mapping, taxonomy, of_labels)
     with Rejects(settings.max_rejects, log=rejects_to) as rejects, _progress(files) as step:
+        of_labels = rejects.beside()
+        known = read_labels([labels] if labels else files, mapping, taxonomy, of_labels)
         found = check_data(files, known, taxonomy, mapping, settings, rejects, until=until, step=step)
         found.rejects += [
             (f"label {kind}", reason, n) for (kind, reason), n in of_labels.counts.most_common()
         ]
-        for reject in of_labels:
-            rejects.add(reject.file, reject.row, reject.kind, reject.reason, reject.detail)
     if as_json:
         plain = asdict(found)
         del plain["excerpts"]  # a seller's words stay on the terminal
         typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
     else:
-        _print(found, rejects, taxonomy.labels)
+        _print(found, [*rejects, *of_labels], taxonomy.labels)
 
 
 @contextmanager
@@ -101,7 +99,7 @@ class _Step:
             self._task = self._bar.add_task(what, total=None)
 
 
-def _print(found: Findings, rejects: Rejects, labels: tuple[str, ...]) -> None:
+def _print(found: Findings, rejects: list[Reject], labels: tuple[str, ...]) -> None:
     console = Console(highlight=False)
     console.print(
         f"{found.listings:,} listings with a label and a date, of {found.rows:,} rows with "
@@ -212,7 +210,7 @@ def _print_suspects(found: Findings, console: Console) -> None:
     console.print(table)
 
 
-def _print_rejects(found: Findings, rejects: Rejects, console: Console) -> None:
+def _print_rejects(found: Findings, rejects: list[Reject], console: Console) -> None:
     if not found.rejects:
         console.print(f"Rejects: none of {found.rows:,} rows and {found.photos:,} photos.")
         return
@@ -221,5 +219,5 @@ def _print_rejects(found: Findings, rejects: Rejects, console: Console) -> None:
         seen = found.photos if kind == "photo" else found.rows
         table.add_row(kind, reason, f"{count:,}", f"{count / max(seen, 1):.2%}")
     console.print(table)
-    for reject in list(rejects)[:_SHOWN]:
+    for reject in rejects[:_SHOWN]:
         console.print(Text(f"  {reject}"))

@@ -73,6 +73,10 @@ class Rejects:
             self._file.close()
             self._file = None
 
+    def beside(self) -> Self:
+        """Counts of their own, for another kind of file, that write to the same log."""
+        return type(self)(self.max_rejects, _file=self._file)
+
     def __iter__(self) -> Iterator[Reject]:
         """The kept examples, by kind and reason."""
         for key in sorted(self.examples):

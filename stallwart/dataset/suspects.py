@@ -1,7 +1,7 @@
 """Likely wrong labels, by confident learning (Northcutt, Jiang and Chuang 2021) out of fold.
 
-The predictions come from a quick model of words; listings without words cannot be judged. A suspect is a place
-to look at, not an error: where a source writes in its own way, a true label can look odd.
+The predictions come from a quick model of words; listings without words cannot be judged. A suspect is a
+place to look at, not an error: where a source writes in its own way, a true label can look odd.
 """
 
 from dataclasses import dataclass

@@ -131,8 +131,10 @@ def photo_values(value: Any) -> Iterator[bytes | str]:
         yield from filter(None, (part.strip() for part in _DATA_URI.sub("", value).split(";")))
     elif isinstance(value, list):
         for part in value:
-            yield from photo_values(part)
-    elif value is not None:
+            yield from photo_values(b"" if part is None else part)  # a gap in a list is a reject
+    elif value is None:
+        yield b""  # a dict with neither
+    else:
         raise RejectError("images is neither bytes nor text", type(value).__name__)
 
 

@@ -59,7 +59,7 @@ def test_the_check_of_a_sample_names_what_is_planted(sample_market: Path) -> Non
     assert found["listings"] == found["rows"] == 240
     assert found["rejects"] == []
     assert sum(policy["listings"] for policy in found["policies"]) == 240
-    assert [policy["label"] for policy in found["policies"]][0] == "neutral"
+    assert found["policies"][0]["label"] == "neutral"
     assert len(found["months"]) == 12
     assert sum(found["parts"].values()) == 240
     assert set(found["languages"]) == {"en", "es", "ru"}

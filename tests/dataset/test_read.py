@@ -383,3 +383,10 @@ def test_the_market_reads_whole(market: Path) -> None:
     listings = read_listings(files, Columns(), Settings(), rejects)
     assert sum(1 for _ in listings) == count_rows(files)
     assert not rejects.counts
+
+
+def test_a_gap_in_a_list_of_photos_is_counted(tmp_path: Path) -> None:
+    rejects = Rejects()
+    file = write(tmp_path / "x.parquet", [{"listing_id": "a", "images": [PHOTO, None]}])
+    assert read(file, rejects=rejects)[0].photos == (PHOTO,)
+    assert rejects.counts == {("photo", "photo unreadable"): 1}
