@@ -14,8 +14,9 @@ from sklearn.linear_model import LogisticRegression
 
 from stallwart.core.errors import DataError
 
-# A few listings hold whole brochures; n-grams past this many characters add time and no vote.
-_MAX_CHARS = 4_000
+# Some listings hold whole brochures: four times as many characters took more than twice the time and gained
+# nothing (0.897 macro average precision either way on July to September of the market, trained to June).
+_MAX_CHARS = 1_000
 _BUCKETS = 2**18
 
 

@@ -31,5 +31,5 @@ def interval(figure: Figure) -> str:
 
 
 def count(figure: Figure) -> str:
-    """ "55 of 120": those that count, of the rows behind the figure; "none" where there are none."""
-    return f"{figure.n_positive:,} of {figure.n:,}" if figure.n else "none"
+    """ "55 of 120": those that count, of the rows behind the figure; "none" where there is no value."""
+    return f"{figure.n_positive:,} of {figure.n:,}" if figure.n and not math.isnan(figure.value) else "none"
