@@ -203,7 +203,7 @@ def _print_conflicts(found: Findings, console: Console) -> None:
 def _print_suspects(found: Findings, console: Console) -> None:
     if not found.suspects:
         return
-    title = f"Likely wrong labels (the {_SHOWN} surest of {len(found.suspects):,}; --json lists all)"
+    title = f"Likely wrong labels: {len(found.suspects):,}, the surest first (--json lists all)"
     table = Table("listing", "label", "words say", "margin", "begins", title=title)
     for listing_id, given, suggested, margin in found.suspects[:_SHOWN]:
         table.add_row(listing_id, given, suggested, f"{margin:.2f}", Text(found.excerpts.get(listing_id, "")))

@@ -370,8 +370,8 @@ def _concerns(found: Findings) -> list[str]:
         said.append(f"{found.relabelled:,} listings were given different labels over time; the latest holds.")
     if found.repeats.conflicts:
         said.append(
-            f"{found.repeats.conflicts:,} of {found.repeats.groups:,} groups of near duplicates have "
-            "several labels."
+            f"Groups of near duplicates with several labels: {found.repeats.conflicts:,} of "
+            f"{found.repeats.groups:,}."
         )
     said.extend(f"{policy.label}: {policy.note}." for policy in found.policies if policy.note)
     for one in found.telling:
@@ -380,6 +380,6 @@ def _concerns(found: Findings) -> list[str]:
     if found.suspects:
         share = len(found.suspects) / found.listings
         said.append(
-            f"{len(found.suspects):,} labels ({share:.1%}) look wrong by the words of their listings."
+            f"Labels that look wrong by the words of their listings: {len(found.suspects):,} ({share:.1%})."
         )
     return said
