@@ -1,8 +1,9 @@
 """Options that several commands share, and how progress is shown."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -52,6 +53,21 @@ ValidateUntil = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
+
+
+@contextlib.contextmanager
+def train_extra() -> Iterator[None]:
+    """For imports of what only training needs: torch takes seconds to load, and scoring runs without it.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"{err.name} is not installed, and training needs it; pip install 'stallwart[train]'"
+        ) from None
 
 
 def read_settings() -> Settings:

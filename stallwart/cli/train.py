@@ -1,7 +1,7 @@
 """`stallwart train`: listings and labels -> a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -9,9 +9,9 @@ from rich.table import Table
 
 from stallwart.cli import shared
 from stallwart.core.taxonomy import read_taxonomy
-from stallwart.training.recipe import read_recipe
-from stallwart.training.train import Trained
-from stallwart.training.train import train as run
+
+if TYPE_CHECKING:
+    from stallwart.training.train import Trained
 
 
 def train(
@@ -41,6 +41,9 @@ def train(
 
         stallwart train listings/*.parquet --labels labels.csv --policies policies.toml --out bundles/first
     """
+    with shared.train_extra():
+        from stallwart.training.recipe import read_recipe
+        from stallwart.training.train import train as run
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
@@ -58,7 +61,7 @@ def train(
         _print(trained)
 
 
-def _facts(trained: Trained) -> dict[str, object]:
+def _facts(trained: "Trained") -> dict[str, object]:
     return {
         "bundle": str(trained.bundle.folder),
         "digest": trained.bundle.digest,
@@ -69,7 +72,7 @@ def _facts(trained: Trained) -> dict[str, object]:
     }
 
 
-def _print(trained: Trained) -> None:
+def _print(trained: "Trained") -> None:
     console = Console()
     table = Table(title="What each policy may do alone", title_justify="left")
     for name in ("policy", "may act alone", "precision at live shares", "at recall", "why"):
@@ -86,9 +89,10 @@ def _print(trained: Trained) -> None:
         )
     console.print(table)
     for name, figures in trained.origins.items():
+        figure = f"{figures['macro_average_precision']:.3f}" if figures["policies"] else "none"
         console.print(
-            f"scored {name}: macro average precision {figures['macro_average_precision']:.3f} over"
-            f" {figures['policies']} policies, {figures['rows']:,} rows",
+            f"scored {name}: macro average precision {figure} over {figures['policies']} policies with"
+            f" enough positives, {figures['rows']:,} rows",
             highlight=False,
         )
     for reason, count in trained.skipped.items():

@@ -3,14 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import tomli_w
 import typer
 
 from stallwart.cli import shared
 from stallwart.core.taxonomy import read_taxonomy
 from stallwart.store.files import whole_file
-from stallwart.training.recipe import read_recipe
-from stallwart.training.tune import tune as run
 
 
 def tune(
@@ -34,6 +31,11 @@ def tune(
 
         stallwart tune listings/*.parquet --labels labels.csv --policies policies.toml --out better.toml
     """
+    with shared.train_extra():
+        import tomli_w
+
+        from stallwart.training.recipe import read_recipe
+        from stallwart.training.tune import tune as run
     sources = shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until)
     settings = shared.read_settings()
     best, figure, started = run(sources, read_recipe(recipe), trials, origins, settings, shared.show_progress)

@@ -68,7 +68,8 @@ def decide(
     acting = tuple(policies[c] for c in ranked if scores[c] >= thresholds.act.get(policies[c], np.inf))
     if acting:
         return Ruling(Action.BLOCK, acting, f"{acting[0]} reaches its certified threshold")
-    asking = tuple(policies[c] for c in ranked if scores[c] >= thresholds.review.get(policies[c], np.inf))
+    # Asked the other way round, so that a threshold that is no number asks for a person and never allows
+    asking = tuple(policies[c] for c in ranked if not scores[c] < thresholds.review.get(policies[c], np.inf))
     if asking:
         return Ruling(Action.REVIEW, asking, f"{asking[0]} is too likely to pass and too uncertain to block")
     if failures:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +103,12 @@ class Bundle:
     @cached_property
     def known(self) -> KnownViolations:
         """The violations that it was trained on."""
-        with np.load(self.folder / KNOWN, allow_pickle=False) as arrays:
-            return KnownViolations(**{name: arrays[name] for name in arrays.files})
+        path = self.folder / KNOWN
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return KnownViolations(**{name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as err:
+            raise BundleError(f"{path}: holds no known violations ({err}); train it again") from None
 
 
 def seal(folder: Path) -> str:
@@ -151,9 +156,22 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(
             f"{folder}: was made by another version of Stallwart ({err}); train it again"
         ) from None
-    if len(bundle.calibration.slopes) != len(bundle.taxonomy.ids):
-        raise BundleError(f"{folder}: calibration and taxonomy differ in length; train it again")
+    _check_fits(bundle)
     return bundle
+
+
+def _check_fits(bundle: Bundle) -> None:
+    """Every policy has its calibration, its certificate and a review threshold that is a number."""
+    ids, calibration = bundle.taxonomy.ids, bundle.calibration
+    fits = {
+        CALIBRATION: len(calibration.slopes) == len(calibration.intercepts) == len(ids),
+        THRESHOLDS: tuple(certificate.policy for certificate in bundle.certificates) == ids
+        and set(bundle.review) == set(ids)
+        and bool(np.all(np.isfinite(list(bundle.review.values())))),
+    }
+    for name, fine in fits.items():
+        if not fine:
+            raise BundleError(f"{bundle.folder / name}: does not fit the taxonomy's policies; train it again")
 
 
 def _read_manifest(folder: Path) -> _Manifest:

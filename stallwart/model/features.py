@@ -1,14 +1,14 @@
 """Embedded listings as arrays in memory: what heads are fitted on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from stallwart.core.listing import Listing
-from stallwart.encoders.embed import Embedded
+from stallwart.encoders.embed import Embedded, Embedder
 from stallwart.encoders.lexical import Lexicon
 
 
@@ -51,6 +51,16 @@ class Features:
         counts = np.maximum(self.n_photos, 1).astype(np.float32)
         return np.asarray(sums / counts[:, None], dtype=np.float32)
 
+    def followed_by(self, other: "Features") -> "Features":
+        """These listings, then the other ones."""
+        return Features(
+            np.concatenate([self.text, other.text]),
+            np.concatenate([self.has_text, other.has_text]),
+            np.concatenate([self.photos, other.photos]),
+            np.concatenate([self.starts, self.starts[-1] + other.starts[1:]]),
+            vstack([self.words, other.words], format="csr"),
+        )
+
     def without_photos(self) -> "Features":
         """The same listings with every photo taken away."""
         return Features(self.text, self.has_text, self.photos[:0], np.zeros_like(self.starts), self.words)
@@ -72,6 +82,20 @@ class Features:
         return Features(
             self.text[index], self.has_text[index], self.photos[offsets], starts, self.words[index]
         )
+
+
+def title_only(listings: Sequence[Listing], features: Features, embedder: Embedder) -> Features:
+    """The same listings and photos with the title as the only text, where there is a description to drop.
+
+    Listings without both have no words in this view; `has_text` says which have.
+    """
+    both = [bool(one.title and one.description and one.title.strip() != one.text) for one in listings]
+    titles = [Listing(one.listing_id, one.title) for one, has in zip(listings, both, strict=True) if has]
+    text = np.zeros_like(features.text)
+    for place, embedded in zip(np.flatnonzero(both).tolist(), embedder.embed(titles), strict=True):
+        text[place] = embedded.text
+    words = Lexicon().rows(one.title or "" if has else "" for one, has in zip(listings, both, strict=True))
+    return Features(text, np.array(both, dtype=bool), features.photos, features.starts, words)
 
 
 def collect(embedded: Iterable[Embedded], d_text: int, d_photo: int) -> tuple[list[Listing], Features]:

@@ -23,7 +23,7 @@ from stallwart.dataset.rows import RowsBuilder
 from stallwart.dataset.split import Split, leak_check, split_by_date, split_by_shares
 from stallwart.dataset.tabular import count_rows, listing_files
 from stallwart.encoders.embed import Embedder
-from stallwart.model.features import Features, collect
+from stallwart.model.features import Features, collect, title_only
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Material:
         split: which rows belong where.
         places: (m,) the rows that `features` describes, ascending.
         features: m listings as numbers.
+        titles: the same without descriptions (see `title_only`), or None where that was not asked for.
         texts: m texts, for the n-gram baseline.
         digest: sha256 over ids, labels, times and content of all n rows.
         rejects: what was left out.
@@ -65,6 +66,7 @@ class Material:
     split: Split
     places: NDArray[np.int64]
     features: Features
+    titles: Features | None
     texts: list[str]
     digest: str
     rejects: Rejects
@@ -73,13 +75,24 @@ class Material:
         """Features of the rows at `places`, all of which must have been embedded."""
         return self.features[np.searchsorted(self.places, places)]
 
+    def titles_at(self, places: NDArray[np.int64]) -> Features:
+        """The title-only view of the rows at `places`."""
+        if self.titles is None:
+            raise ValueError("the material was gathered without its title-only view")
+        return self.titles[np.searchsorted(self.places, places)]
+
     def texts_at(self, places: NDArray[np.int64]) -> list[str]:
         """Texts of the rows at `places`."""
         return [self.texts[i] for i in np.searchsorted(self.places, places)]
 
 
 def gather(
-    sources: Sources, embedder: Embedder, settings: Settings, wanted: Sequence[str], track: Track = silent
+    sources: Sources,
+    embedder: Embedder,
+    settings: Settings,
+    wanted: Sequence[str],
+    track: Track = silent,
+    titles: bool = False,
 ) -> Material:
     """All labelled listings of `sources`, with features for the parts in `wanted`.
 
@@ -92,6 +105,7 @@ def gather(
         settings: limits.
         wanted: names of parts in `Split`, such as "train" and "validation".
         track: shows how far it is.
+        titles: also make the title-only view, for training.
 
     Raises:
         DataError: files, labels or dates cannot be used.
@@ -120,7 +134,8 @@ def gather(
         for _ in range(count):
             rejects.add("listings", 0, "photo", reason)
     texts = [listing.text for listing in listings]
-    return Material(rows, split, places, features, texts, digest.hexdigest(), rejects)
+    view = title_only(listings, features, embedder) if titles else None
+    return Material(rows, split, places, features, view, texts, digest.hexdigest(), rejects)
 
 
 def _only(listings: Iterable[Listing], ids: set[str]) -> Iterator[Listing]:

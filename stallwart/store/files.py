@@ -34,7 +34,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as err:
         raise ConfigError(f"{path}: cannot be written ({err.strerror or err})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a parent that is a file has no file below it to remove
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -44,8 +45,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     A folder that was at `path` before is replaced by two renames, so that no reader sees a half-written one.
 
     Raises:
-        ConfigError: the folder cannot be written, or the disk is full.
+        ConfigError: the folder cannot be written, a file has its name, or the disk is full.
     """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is a file, and a folder is to be written; name another place")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))

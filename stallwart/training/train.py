@@ -91,7 +91,7 @@ def train(
     )
     cache = EmbeddingCache(settings.cache_dir)
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
-    material = gather(sources, embedder, settings, ("train", "validation"), track)
+    material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
     cache.close()
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     origins = plan(material, recipe.certification.first_origin_months, rolling=certify)
@@ -99,7 +99,8 @@ def train(
     rolling, final, calibration = calibrated(fitted, material, sources.taxonomy)
     certificates = _certificates(rolling, final, recipe, certify)
     unseen: tuple[Certificate, ...] = ()
-    if certify and len(mask := unseen_seller_rows(fitted, material.rows)) == len(rolling):
+    if certify:
+        mask = unseen_seller_rows(fitted, material.rows)
         unseen = tuple(certify_all(rolling, recipe.certification.confidence, mask).values())
     figures = _origin_figures(fitted, material, sources.taxonomy)
     card = _card(sources, recipe, material, fitted[-1], figures)
