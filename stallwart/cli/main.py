@@ -35,8 +35,8 @@ def main() -> None:
         print(f"error[{err.code}]: {err}", file=sys.stderr)  # noqa: T201
         sys.exit(err.exit_code)
     except typer.TyperException as err:  # an unknown option, a missing argument, a value of a wrong type
-        said = " ".join(err.format_message().split())
-        print(f"error[{ConfigError.code}]: {said.rstrip('.')}. See: stallwart --help", file=sys.stderr)  # noqa: T201
+        said = " ".join(err.format_message().split()).rstrip(".")
+        print(f"error[{ConfigError.code}]: {said}. See: stallwart --help", file=sys.stderr)  # noqa: T201
         sys.exit(ConfigError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED

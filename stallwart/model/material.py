@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.columns import Columns
 from stallwart.dataset.duplicates import DuplicateFinder
-from stallwart.dataset.labels import read_labels
+from stallwart.dataset.labels import Labels, read_labels
 from stallwart.dataset.read import read_listings
 from stallwart.dataset.rejects import Rejects
-from stallwart.dataset.rows import RowsBuilder
+from stallwart.dataset.rows import RowsBuilder, as_known
 from stallwart.dataset.split import Split, leak_check, split_by_date, split_by_shares
 from stallwart.dataset.tabular import count_rows, listing_files
 from stallwart.encoders.embed import Embedder
@@ -123,6 +123,7 @@ def gather(
             finder.add(listing)
             digest.update(_fingerprint(listing, known[listing.listing_id].label))
     rows = builder.rows(finder.groups())
+    rows = _as_known_then(rows, labels, _split(rows, sources), sources.taxonomy)
     split = _split(rows, sources)
     leak_check(split, rows)
     places = np.sort(np.concatenate([getattr(split, name) for name in wanted]))
@@ -146,6 +147,25 @@ def _split(rows: Rows, sources: Sources) -> Split:
     if sources.train_until is None or sources.validate_until is None:
         return split_by_shares(rows)
     return split_by_date(rows, sources.train_until, sources.validate_until)
+
+
+def _as_known_then(rows: Rows, labels: Labels, split: Split, taxonomy: Taxonomy) -> Rows:
+    """The rows of training and validation with the labels that were known when their part ended.
+
+    A listing that was judged again later keeps, in training, what was known then: the later word is news
+    from the future. The test part has the latest word.
+    """
+    in_train = rows.listed_at < split.train_until
+    in_validation = ~in_train & (rows.listed_at < split.validate_until)
+    for end, part in ((split.train_until, in_train), (split.validate_until, in_validation)):
+        then, known = as_known(rows, labels.as_of(end.astype(datetime)), taxonomy)
+        mine = part & known
+        rows = replace(
+            rows,
+            labels=np.where(mine, then.labels, rows.labels),
+            labelled_at=np.where(mine, then.labelled_at, rows.labelled_at),
+        )
+    return rows
 
 
 def _fingerprint(listing: Listing, label: str) -> bytes:

@@ -19,7 +19,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the name `path` when the block ends well, and is gone otherwise.
+    """A temporary path beside `path`; it takes that name when the block ends well, and is gone otherwise.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stallwart.core.errors import ConfigError
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
@@ -82,9 +83,10 @@ def train(
         track: shows how far it is.
 
     Raises:
-        ConfigError: an encoder cannot be had, or a folder cannot be written.
+        ConfigError: an encoder cannot be had, a folder cannot be written, or `out` holds something else.
         DataError: the listings or labels cannot be used.
     """
+    _check_replaceable(out)
     torch.set_num_threads(settings.threads)
     text, photo = (
         exported(name, settings.cache_dir) for name in (recipe.encoders.text, recipe.encoders.photo)
@@ -114,6 +116,12 @@ def train(
     shutil.rmtree(work, ignore_errors=True)
     skipped = {f"{kind}: {reason}": n for (kind, reason), n in material.rejects.counts.items()}
     return Trained(read_bundle(out), figures, fitted[-1].roles.counts(), skipped)
+
+
+def _check_replaceable(out: Path) -> None:
+    # Before the work and not after it, and never at the cost of a folder that only shares the name
+    if out.exists() and not (out.is_dir() and ((out / parts.MANIFEST).is_file() or not any(out.iterdir()))):
+        raise ConfigError(f"{out}: holds something that is no bundle; name a new folder with --out")
 
 
 def _certificates(rolling: Scored, final: Scored, recipe: Recipe, certify: bool) -> tuple[Certificate, ...]:
