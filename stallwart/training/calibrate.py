@@ -32,6 +32,20 @@ def fit_calibration(
     return Calibration(slopes=tuple(s for s, _ in fitted), intercepts=tuple(i for _, i in fitted))
 
 
+def base_rate_calibration(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> Calibration:
+    """Moves log-odds from the base rates of training rows to the live shares, and trusts them otherwise.
+
+    For scores that no earlier out-of-sample rows can calibrate.
+
+    Args:
+        labels: (n,) class columns of the training rows, 0 neutral.
+        shares: (k+1,) live shares that sum to 1.
+    """
+    trained = (np.bincount(labels, minlength=len(shares)) + 1) / (len(labels) + len(shares))
+    moved = np.log(shares / (1 - shares)) - np.log(trained / (1 - trained))
+    return Calibration(slopes=(1.0,) * (len(shares) - 1), intercepts=tuple(moved[1:].tolist()))
+
+
 def _platt(
     z: NDArray[np.float64], yes: NDArray[np.bool_], weights: NDArray[np.float64], share: float
 ) -> tuple[float, float]:

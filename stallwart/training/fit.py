@@ -25,6 +25,7 @@ class Examples:
 
     Attributes:
         features: n listings.
+        titles: the same n listings without their descriptions; no text where there was none to drop.
         targets: (n,) int64 class columns, 0 neutral.
         weights: (n,) float32, how many listings each row stands for, times its emphasis.
         latest: (n,) bool, the latest month, on which early stopping looks; it is fitted on where a member
@@ -32,13 +33,32 @@ class Examples:
     """
 
     features: Features
+    titles: Features
     targets: NDArray[np.int64]
     weights: NDArray[np.float32]
     latest: NDArray[np.bool_]
 
     def __getitem__(self, which: NDArray[np.bool_]) -> "Examples":
         """The rows that a mask selects."""
-        return Examples(self.features[which], self.targets[which], self.weights[which], self.latest[which])
+        return Examples(
+            self.features[which],
+            self.titles[which],
+            self.targets[which],
+            self.weights[which],
+            self.latest[which],
+        )
+
+    def with_titles(self, share: float) -> "Examples":
+        """The same rows, and a title-only copy of each that has one, which takes `share` of its weight."""
+        copied = np.flatnonzero(self.titles.has_text)
+        weights = np.where(self.titles.has_text, 1 - share, 1) * self.weights
+        return Examples(
+            self.features.followed_by(self.titles[copied]),
+            self.titles.followed_by(self.titles[copied]),
+            np.concatenate([self.targets, self.targets[copied]]),
+            np.concatenate([weights, share * self.weights[copied]]).astype(np.float32),
+            np.concatenate([self.latest, self.latest[copied]]),
+        )
 
 
 def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> Member:
@@ -55,6 +75,8 @@ def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> M
         features.has_photo & ("photo" in recipe.reads)
     )
     examples = examples[readable]
+    if recipe.title_only:
+        examples = examples.with_titles(recipe.title_only)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = np.random.default_rng(seed)
@@ -270,12 +292,24 @@ def macro_average_precision(scores: NDArray[np.floating], targets: NDArray[np.in
 def _fit_linear(
     member: EmbeddingMember, examples: Examples, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> EmbeddingMember:
-    """Full-batch L-BFGS on the mean of each listing's photos, with L2 on the weights."""
+    """Full-batch L-BFGS on the mean of each listing's photos, with L2 on the weights.
+
+    Modality dropout is exact here: each listing with both parts also stands without its text and without its
+    photo, each weighted by how often the dropout would show it so.
+    """
     features = examples.features
     batch = _Batch(member, features)
-    mean = (torch.from_numpy(features.mean_photo()) - member.photo_mean) * member.photo_scale
-    rows = torch.cat([batch.text * batch.has_text, mean * batch.has_photo], dim=1)
-    targets, weights = torch.from_numpy(examples.targets), torch.from_numpy(examples.weights)
+    _, mean = member.prepared(torch.from_numpy(features.text), torch.from_numpy(features.mean_photo()))
+    text, photo = batch.text * batch.has_text, mean * batch.has_photo
+    rows = torch.cat([text, photo], dim=1)
+    targets, weights = torch.from_numpy(examples.targets), torch.tensor(examples.weights)
+    if dropped := member.recipe.modality_dropout:
+        both = ((batch.has_text * batch.has_photo)[:, 0] > 0).nonzero()[:, 0]
+        alone = [torch.cat([text * keep, photo * (1 - keep)], dim=1)[both] for keep in (1, 0)]
+        half = weights[both] * dropped / 2
+        weights[both] *= 1 - dropped
+        rows, targets = torch.cat([rows, *alone]), torch.cat([targets, targets[both], targets[both]])
+        weights = torch.cat([weights, half, half])
     assert isinstance(member.head, Linear)
     layer = member.head.out
     optimiser = torch.optim.LBFGS(
@@ -295,18 +329,20 @@ def _fit_linear(
 def _fit_lexical(
     recipe: MemberRecipe, examples: Examples, k: int, generator: np.random.Generator
 ) -> LexicalMember:
-    """Adagrad over the buckets that training texts fill; a bucket seen once says nothing and stays silent."""
+    """Adagrad over the buckets that training texts fill; a bucket seen once gets no weight."""
     words = examples.features.words
     member = LexicalMember(recipe, words.shape[1], k)
     documents = np.bincount(words.indices, minlength=words.shape[1])
-    rarity = np.where(documents > 1, np.log((words.shape[0] + 1) / (documents + 1)) + 1, 0)
+    # Buckets that training never filled keep their (highest) rarity and get no weight: the more of a text is
+    # unknown, the less the rest of it may say
+    rarity = np.log((words.shape[0] + 1) / (documents + 1)) + 1
     member.rarity.copy_(torch.from_numpy(rarity).float())
     # Only buckets that occur get weights while fitting: the rest would cost memory and stay zero
-    active = np.flatnonzero(rarity)
-    place = np.zeros(words.shape[1], dtype=np.int64)
+    active = np.flatnonzero(documents > 1)
+    place = np.full(words.shape[1], len(active), dtype=np.int64)  # the last row is nobody's
     place[active] = np.arange(len(active))
     outputs = member.weights.shape[1]
-    weights = torch.zeros(len(active), outputs, requires_grad=True)
+    weights = torch.zeros(len(active) + 1, outputs, requires_grad=True)
     bias = torch.zeros(outputs, requires_grad=True)
     optimiser = torch.optim.Adagrad([weights, bias], lr=recipe.learning_rate)
     loss = _loss(recipe, examples.targets, k)
@@ -317,22 +353,26 @@ def _fit_lexical(
             index = order[start : start + recipe.batch_rows]
             buckets, offsets, values = _tf_idf(words[index], rarity)
             z = F.embedding_bag(
-                torch.from_numpy(place[buckets]), weights, offsets, mode="sum", per_sample_weights=values
+                torch.from_numpy(place[buckets]),
+                weights,
+                offsets,
+                mode="sum",
+                per_sample_weights=values,
+                padding_idx=len(active),
             )
             step_loss = loss(z + bias, targets[index], emphasis[index])
             optimiser.zero_grad()
             step_loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     with torch.no_grad():
-        member.weights[active] = weights
+        member.weights[active] = weights[:-1]
         member.bias.copy_(bias)
     return member
 
 
 def _tf_idf(words: csr_matrix, rarity: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor, Tensor]:
-    """Buckets, offsets and values of sparse rows, each row of length 1, silent buckets left out."""
+    """Buckets, offsets and values of sparse rows, each row of length 1."""
     rows = words.multiply(rarity[None]).tocsr()
-    rows.eliminate_zeros()
     lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     values = rows.data / np.repeat(np.maximum(lengths, 1e-6), np.diff(rows.indptr))
     offsets = torch.from_numpy(rows.indptr[:-1].astype(np.int64))

@@ -5,6 +5,7 @@ Fitting needs batches with gradients, a bundle needs one graph for one listing; 
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -70,8 +71,10 @@ class EmbeddingMember(nn.Module):
                 getattr(self, f"{name}_scale").copy_(1 / (part.std(dim=0) + 1e-3))
 
     def prepared(self, text: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Both parts standardised."""
-        return (text - self.text_mean) * self.text_scale, (photo - self.photo_mean) * self.photo_scale
+        """Both parts standardised, each row then of length sqrt(d): how odd a row is must not be how loud."""
+        text = F.normalize((text - self.text_mean) * self.text_scale, dim=-1) * text.shape[-1] ** 0.5
+        photo = F.normalize((photo - self.photo_mean) * self.photo_scale, dim=-1) * photo.shape[-1] ** 0.5
+        return text, photo
 
     def logits(
         self, text: Tensor, has_text: Tensor, photos: Tensor, has_photo: Tensor, there: Tensor | None = None

@@ -23,13 +23,11 @@ from stallwart.encoders.lexical import VERSION as LEXICON
 from stallwart.model.bundle import Calibration
 from stallwart.model.material import Material
 from stallwart.store.files import whole_file
-from stallwart.training.calibrate import fit_calibration
+from stallwart.training.calibrate import base_rate_calibration, fit_calibration
 from stallwart.training.examples import Roles, choose_examples
 from stallwart.training.fit import Examples, ensemble_log_odds, fit_member
 from stallwart.training.members import Ensemble, Member, member_arrays, new_member, with_arrays
 from stallwart.training.recipe import MemberRecipe, Recipe
-
-_EARLIEST_SCORED = 2  # origins before a calibration of earlier ones can be fitted
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def calibrated(
     """Rolling-origin scores, the final ensemble's scores on validation, and the calibration that ships.
 
     Each origin is calibrated on the origins before it alone, so that its scores know nothing of its month;
-    the first ones only calibrate. The shipped calibration is fitted on all of them.
+    the first one by its training rows' base rates. The shipped calibration is fitted on all of them.
     """
     shares = np.array([taxonomy.shares[label] for label in taxonomy.labels])
     labels = [material.rows.labels[one.origin.score] for one in fitted]
@@ -144,28 +142,23 @@ def calibrated(
         )
 
     shipped = up_to(len(fitted))
-    scored = [
-        (one.origin.score, up_to(i).probabilities(one.log_odds))
-        for i, one in enumerate(fitted)
-        if i >= _EARLIEST_SCORED
-    ]
+    first = base_rate_calibration(material.rows.labels[fitted[0].origin.train], shares)
+    scores = [(up_to(i) if i else first).probabilities(one.log_odds) for i, one in enumerate(fitted)]
     final = Scored(
         material.rows[fitted[-1].origin.score], shipped.probabilities(fitted[-1].log_odds), taxonomy
     )
-    if not scored:
-        return final, final, shipped
-    places = np.concatenate([place for place, _ in scored])
-    return Scored(material.rows[places], np.concatenate([s for _, s in scored]), taxonomy), final, shipped
+    places = np.concatenate([one.origin.score for one in fitted])
+    return Scored(material.rows[places], np.concatenate(scores), taxonomy), final, shipped
 
 
 def unseen_seller_rows(fitted: list[Fitted], rows: Rows) -> NDArray[np.bool_]:
     """(n,) of `calibrated`'s first result: neutral, or by a seller that its origin never saw."""
     masks = []
-    for one in fitted[_EARLIEST_SCORED:]:
+    for one in fitted:
         known = np.unique(rows.sellers[one.origin.train])
         sellers, labels = rows.sellers[one.origin.score], rows.labels[one.origin.score]
         masks.append((labels == 0) | ((sellers != "") & ~np.isin(sellers, known)))
-    return np.concatenate(masks) if masks else np.zeros(0, dtype=np.bool_)
+    return np.concatenate(masks)
 
 
 def _examples(
@@ -175,7 +168,13 @@ def _examples(
     roles = choose_examples(features, targets, recipe.examples, recipe.seed, confusion[origin.train])
     chosen = origin.train[roles.places]
     months = material.rows.listed_at[chosen].astype("datetime64[M]")
-    examples = Examples(features[roles.places], targets[roles.places], roles.weights, months == months.max())
+    examples = Examples(
+        features=features[roles.places],
+        titles=material.titles_at(chosen),
+        targets=targets[roles.places],
+        weights=roles.weights,
+        latest=months == months.max(),
+    )
     return roles, examples
 
 

@@ -40,6 +40,8 @@ class MemberRecipe(_Table):
         dropout: share of units dropped while training, in [0, 1).
         modality_dropout: probability that a listing with both parts is shown without one of them.
         noise: standard deviation of noise on the standardised embeddings.
+        title_only: share of a listing's weight that goes to a copy with its title and without its
+            description, so that a shop's template does not stand for a policy.
         mix: probability that a row's photo is swapped for one of another listing with the same label.
         epochs: passes over the examples.
         patience: stop after so many epochs without a better macro average precision on the latest month
@@ -60,6 +62,7 @@ class MemberRecipe(_Table):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     modality_dropout: float = Field(default=0.3, ge=0, le=1)
     noise: float = Field(default=0.0, ge=0)
+    title_only: float = Field(default=0.0, ge=0, lt=1)
     mix: float = Field(default=0.0, ge=0, le=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=0, ge=0)

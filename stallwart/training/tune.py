@@ -50,7 +50,7 @@ def tune(
     )
     cache = EmbeddingCache(settings.cache_dir)
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
-    material = gather(sources, embedder, settings, ("train", "validation"), track)
+    material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     chosen = plan(material, recipe.certification.first_origin_months, rolling=True)[-origins:]
 
