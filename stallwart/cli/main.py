@@ -5,6 +5,7 @@ import sys
 import typer
 
 from stallwart.cli.check import check
+from stallwart.cli.compare import compare
 from stallwart.cli.evaluate import evaluate
 from stallwart.cli.explain import explain
 from stallwart.cli.sample import sample
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 
 
-for command in (sample, check, train, evaluate, score, explain, tune):
+for command in (sample, check, train, evaluate, compare, score, explain, tune):
     app.command()(command)
 
 

@@ -11,6 +11,7 @@ from stallwart.cli import shared
 from stallwart.core.taxonomy import read_taxonomy
 
 if TYPE_CHECKING:
+    from stallwart.estimate.certify import Certificate
     from stallwart.training.train import Trained
 
 
@@ -29,6 +30,10 @@ def train(
             "--certify/--no-certify", help="Score each month by earlier ones and certify thresholds."
         ),
     ] = True,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Ship 8-bit encoders, and print what that costs in quality."),
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -54,6 +59,7 @@ def train(
         shared.read_settings(),
         certify,
         shared.show_progress,
+        int8,
     )
     if as_json:
         shared.print_json(_facts(trained))
@@ -68,14 +74,26 @@ def _facts(trained: "Trained") -> dict[str, object]:
         "rolling_origins": trained.origins,
         "examples": trained.roles,
         "skipped": trained.skipped,
+        "int8": trained.int8,
         "certificates": [certificate.to_json() for certificate in trained.bundle.certificates],
     }
+
+
+def _enough(one: "Certificate") -> str:
+    """What a policy needs, in a few words; the report says why."""
+    if one.needs is None:
+        return ""
+    verdicts = f"{one.needs.verdicts} right verdicts"
+    if one.needs.from_score is not None:
+        verdicts += f" above {one.needs.from_score:.3f}"
+    more = one.needs.neutral_listings
+    return verdicts if more is None else f"{verdicts}, or {more:,} more neutral listings"
 
 
 def _print(trained: "Trained") -> None:
     console = Console()
     table = Table(title="What each policy may do alone", title_justify="left")
-    for name in ("policy", "may act alone", "precision at live shares", "at recall", "why"):
+    for name in ("policy", "may act alone", "precision at live shares", "at recall", "what would be enough"):
         table.add_column(name, overflow="fold")
     for one in trained.bundle.certificates:
         table.add_row(
@@ -85,7 +103,7 @@ def _print(trained: "Trained") -> None:
             if one.certified
             else f"wanted {one.target:.2f}",
             f"{one.recall:.2f} of {one.positives}" if one.certified else "",
-            one.reason,
+            _enough(one),
         )
     console.print(table)
     for name, figures in trained.origins.items():
@@ -93,6 +111,13 @@ def _print(trained: "Trained") -> None:
         console.print(
             f"scored {name}: macro average precision {figure} over {figures['policies']} policies with"
             f" enough positives, {figures['rows']:,} rows",
+            highlight=False,
+        )
+    if (cost := trained.int8) is not None:
+        console.print(
+            f"8-bit encoders: macro average precision on {cost['rows']:,} validation rows"
+            f" {cost['average_precision_int8']:.3f}, was {cost['average_precision']:.3f}; mean cosine"
+            f" {cost['text_cosine']:.3f} (text), {cost['photo_cosine']:.3f} (photo)",
             highlight=False,
         )
     for reason, count in trained.skipped.items():

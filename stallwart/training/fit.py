@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from stallwart.core.errors import DataError
 from stallwart.model.features import Features
 from stallwart.training.loss import focal_loss, focal_loss_per_policy
 from stallwart.training.members import EmbeddingMember, Ensemble, LexicalMember, Linear, Member
@@ -69,12 +70,15 @@ def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> M
         examples: n rows; those without any part that the member reads are left out.
         k: number of policies.
         seed: of initial weights, order, dropout and noise.
+
+    Raises:
+        DataError: no row has a part that the member reads.
     """
-    features = examples.features
-    readable = (features.has_text & ("text" in recipe.reads)) | (
-        features.has_photo & ("photo" in recipe.reads)
-    )
-    examples = examples[readable]
+    examples = examples[readable(recipe, examples.features)]
+    if not len(examples.targets):
+        raise DataError(
+            f"no training listing has a {' or a '.join(recipe.reads)} for the member {recipe.kind!r}"
+        )
     if recipe.title_only:
         examples = examples.with_titles(recipe.title_only)
     with torch.random.fork_rng(devices=[]):
@@ -83,6 +87,13 @@ def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> M
         if recipe.kind == "lexical":
             return _fit_lexical(recipe, examples, k, generator).eval()
         return _fit_embedding(recipe, examples, k, generator).eval()
+
+
+def readable(recipe: MemberRecipe, features: Features) -> NDArray[np.bool_]:
+    """(n,) which listings have a part that the member reads."""
+    return np.asarray(
+        (features.has_text & ("text" in recipe.reads)) | (features.has_photo & ("photo" in recipe.reads))
+    )
 
 
 def member_log_odds(member: Member, features: Features) -> NDArray[np.float32]:

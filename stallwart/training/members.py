@@ -160,7 +160,7 @@ class Ensemble(nn.Module):
     def forward(
         self, text: Tensor, has_text: Tensor, photos: Tensor, has_photo: Tensor, buckets: Tensor
     ) -> Tensor:
-        """(1, k) log-odds before calibration.
+        """(1, k) log-odds before calibration; NaN where no member may speak, which is ruled `review`.
 
         Args:
             text: (1, d_text) float32.
@@ -183,4 +183,4 @@ class Ensemble(nn.Module):
             speaks = torch.stack([parts[part] for part in reads]).amax(dim=0) * member.recipe.weight
             total = total + speaks * member.log_odds(logits)
             weight = weight + speaks
-        return total / weight.clamp_min(1e-9)
+        return total / weight

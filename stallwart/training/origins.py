@@ -25,7 +25,7 @@ from stallwart.model.material import Material
 from stallwart.store.files import whole_file
 from stallwart.training.calibrate import base_rate_calibration, fit_calibration
 from stallwart.training.examples import Roles, choose_examples
-from stallwart.training.fit import Examples, ensemble_log_odds, fit_member
+from stallwart.training.fit import Examples, ensemble_log_odds, fit_member, readable
 from stallwart.training.members import Ensemble, Member, member_arrays, new_member, with_arrays
 from stallwart.training.recipe import MemberRecipe, Recipe
 
@@ -114,7 +114,8 @@ def fit_origins(
         if which == 0:
             members, roles, examples = [], *_examples(material, recipe, origin, confusion)
         member = recipe.members[which]
-        for seed in range(member.seeds):
+        # A market without photos, say, goes on without the members that read nothing else
+        for seed in range(member.seeds if readable(member, examples.features).any() else 0):
             members.append(_member(work, member, examples, roles, k, 1000 * recipe.seed + seed))
         if which == len(recipe.members) - 1:
             ensemble = Ensemble(members)

@@ -39,6 +39,7 @@ from stallwart.training.origins import (
     unseen_seller_rows,
     versions,
 )
+from stallwart.training.quantise import quantise_encoders
 from stallwart.training.recipe import Recipe
 
 LEAST_POSITIVES = 20  # a policy with fewer in the scored part does not count in the average that choices use
@@ -53,12 +54,14 @@ class Trained:
         origins: macro average precision of each origin on the rows it scored, with the policies counted.
         roles: examples of each role that the final ensemble was fitted on.
         skipped: what was left out of the files, by reason.
+        int8: what 8-bit encoders cost (see `Quantised`); None where they were not asked for.
     """
 
     bundle: Bundle
     origins: dict[str, dict[str, float]]
     roles: dict[str, int]
     skipped: dict[str, int]
+    int8: dict[str, float] | None = None
 
 
 def train(
@@ -68,6 +71,7 @@ def train(
     settings: Settings,
     certify: bool = True,
     track: Track = silent,
+    int8: bool = False,
 ) -> Trained:
     """A bundle in `out`, with a certificate for each policy, granted or not.
 
@@ -81,6 +85,7 @@ def train(
         settings: limits.
         certify: fit rolling origins and certify thresholds; without, nothing may act alone.
         track: shows how far it is.
+        int8: ship the encoders in 8 bits, and measure what that costs.
 
     Raises:
         ConfigError: an encoder cannot be had, a folder cannot be written, or `out` holds something else.
@@ -105,7 +110,15 @@ def train(
         mask = unseen_seller_rows(fitted, material.rows)
         unseen = tuple(certify_all(rolling, recipe.certification.confidence, mask).values())
     figures = _origin_figures(fitted, material, sources.taxonomy)
-    card = _card(sources, recipe, material, fitted[-1], figures)
+    quantised = None
+    if int8:
+        folders = (text, photo)
+        quantised = quantise_encoders(
+            material, sources, fitted[-1].ensemble, folders, work, settings, LEAST_POSITIVES, track
+        )
+        text, photo = quantised.text, quantised.photo
+    cost = None if quantised is None else quantised.cost()
+    card = {**_card(sources, recipe, material, fitted[-1], figures), "int8": cost}
     with whole_folder(out) as folder:
         for source, name in ((text, "text"), (photo, "photo")):
             shutil.copytree(source, folder / name)
@@ -115,7 +128,7 @@ def train(
         seal(folder)
     shutil.rmtree(work, ignore_errors=True)
     skipped = {f"{kind}: {reason}": n for (kind, reason), n in material.rejects.counts.items()}
-    return Trained(read_bundle(out), figures, fitted[-1].roles.counts(), skipped)
+    return Trained(read_bundle(out), figures, fitted[-1].roles.counts(), skipped, cost)
 
 
 def _check_replaceable(out: Path) -> None:
