@@ -66,7 +66,7 @@ def test_another_seed_gives_another_network_and_leaves_the_callers_luck_alone(ex
 
 @pytest.mark.parametrize("kind", sorted(HEADS))
 @pytest.mark.parametrize("dropped", [0.0, 0.5])
-def test_a_member_scores_with_one_part_taken_away(kind, dropped, examples, make_examples):
+def test_a_member_scores_with_one_part_taken_away(kind, dropped, make_examples):
     recipe = MemberRecipe(**{**KINDS[kind], "modality_dropout": dropped})
     member = fit_member(recipe, make_examples(300, seed=1, parts=3), K, seed=0)
     whole = make_examples(150, seed=2, parts=3)
@@ -81,7 +81,7 @@ def test_patience_keeps_the_best_epoch_and_not_the_last(make_examples, monkeypat
     examples, looks = make_examples(200, seed=3), []
     figures = iter([0.2, 0.6, 0.9, 0.5, 0.4, 0.3, 0.2, 0.1])
 
-    def figure(odds, _targets, least):
+    def figure(odds, _targets, **_):
         looks.append(odds.copy())
         return next(figures)
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -78,7 +80,7 @@ def test_padding_to_a_longer_listing_changes_nothing(member, make_features):
 def test_one_photo_more_never_lowers_a_yes_or_no_head(listing, photos):
     member = random_member(kind="concat", output="per_policy")
     said = [member_log_odds(member, with_photos(listing, *photos[:count])) for count in (1, 2, 3, 4)]
-    assert all((more >= less - 1e-6).all() for less, more in zip(said, said[1:], strict=False))
+    assert all((more >= less - 1e-6).all() for less, more in pairwise(said))
 
 
 def test_the_third_photo_alone_can_decide():
