@@ -105,7 +105,7 @@ class Bundle:
         """The violations that it was trained on."""
         path = self.folder / KNOWN
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return KnownViolations(**{name: arrays[name] for name in arrays.files})
         except (OSError, ValueError, TypeError, EOFError, BadZipFile) as err:
             raise BundleError(f"{path}: holds no known violations ({err}); train it again") from None
@@ -152,7 +152,7 @@ def read_bundle(folder: Path) -> Bundle:
             review={str(name): float(value) for name, value in thresholds["review"].items()},
             card=json.loads((folder / CARD).read_bytes()),
         )
-    except (ValidationError, ValueError, TypeError, KeyError) as err:
+    except (ValidationError, ValueError, TypeError, KeyError, RecursionError) as err:
         raise BundleError(
             f"{folder}: was made by another version of Stallwart ({err}); train it again"
         ) from None
@@ -185,7 +185,7 @@ def _read_manifest(folder: Path) -> _Manifest:
                 f"{path}: has format {content.get('format')!r}, this version reads {FORMAT}; train it again"
             )
         return _Manifest.model_validate(content)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise BundleError(
             f"{path}: cannot be read ({str(err).splitlines()[0]}); copy the bundle again"
         ) from None

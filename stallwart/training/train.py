@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stallwart.core.errors import ConfigError
+from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
@@ -100,6 +100,14 @@ def train(
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
     material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
     cache.close()
+    if not (material.rows.labels[material.split.train] > 0).any():
+        left_out = ", ".join(
+            f"{n:,} {kind}: {reason}" for (kind, reason), n in material.rejects.counts.items()
+        )
+        raise DataError(
+            f"no listing before {material.split.train_until} breaks a policy, so there is nothing to learn"
+            f" (left out: {left_out or 'nothing'}); check --labels, --policies and the dates"
+        )
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     origins = plan(material, recipe.certification.first_origin_months, rolling=certify)
     fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track)
