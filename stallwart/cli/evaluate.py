@@ -53,5 +53,5 @@ def evaluate(
         return
     print(headline(evaluation))  # noqa: T201
     for answer in answers(evaluation):
-        print(f"  {line(answer)}")  # noqa: T201
+        print(f"- {answer.title}: {answer.status}. {line(answer)}")  # noqa: T201
     print(f"report: {path}")  # noqa: T201

@@ -106,10 +106,13 @@ def _print(trained: "Trained") -> None:
             _enough(one),
         )
     console.print(table)
-    for name, figures in trained.origins.items():
-        figure = f"{figures['macro_average_precision']:.3f}" if figures["policies"] else "none"
+    counted = {name: figures for name, figures in trained.origins.items() if figures["policies"]}
+    if not counted:
+        console.print("no month has a policy with enough positives to average over", highlight=False)
+    for name, figures in counted.items():
+        figure = figures["macro_average_precision"]
         console.print(
-            f"scored {name}: macro average precision {figure} over {figures['policies']} policies with"
+            f"scored {name}: macro average precision {figure:.3f} over {figures['policies']} policies with"
             f" enough positives, {figures['rows']:,} rows",
             highlight=False,
         )

@@ -59,19 +59,23 @@ class EmbeddingMember(nn.Module):
         outputs = k + 1 if self.softmax else k
         self.head = HEADS[recipe.kind](d_text, d_photo, outputs, recipe.width, recipe.dropout)
         self.register_buffer("text_mean", torch.zeros(d_text))
-        self.register_buffer("text_scale", torch.ones(d_text))
+        self.register_buffer("text_scale", torch.ones(1))
         self.register_buffer("photo_mean", torch.zeros(d_photo))
-        self.register_buffer("photo_scale", torch.ones(d_photo))
+        self.register_buffer("photo_scale", torch.ones(1))
 
     def standardise_on(self, text: Tensor, photo: Tensor) -> None:
-        """Learn mean and deviation from the (n, d_text) texts and (m, d_photo) photos that are there."""
+        """Learn the mean of the (n, d_text) texts and (m, d_photo) photos that are there, one scale for each.
+
+        One scale for all dimensions: those that hardly vary are noise, and would be blown up by their own.
+        """
         for name, part in (("text", text), ("photo", photo)):
             if len(part) > 1:
-                getattr(self, f"{name}_mean").copy_(part.mean(dim=0))
-                getattr(self, f"{name}_scale").copy_(1 / (part.std(dim=0) + 1e-3))
+                mean = part.mean(dim=0)
+                getattr(self, f"{name}_mean").copy_(mean)
+                getattr(self, f"{name}_scale").fill_(1 / ((part - mean).square().mean().sqrt() + 1e-6))
 
     def prepared(self, text: Tensor, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Both parts standardised, each row then of length sqrt(d): how odd a row is must not be how loud."""
+        """Both parts centred, each row then of length sqrt(d): how odd a row is must not be how loud."""
         text = F.normalize((text - self.text_mean) * self.text_scale, dim=-1) * text.shape[-1] ** 0.5
         photo = F.normalize((photo - self.photo_mean) * self.photo_scale, dim=-1) * photo.shape[-1] ** 0.5
         return text, photo
