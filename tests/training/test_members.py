@@ -187,7 +187,6 @@ def test_scoring_many_rows_at_once_equals_the_graph_row_by_row(ensemble, graph, 
         )
 
 
-@pytest.mark.xfail(strict=True, reason="the graph gives log-odds 0 where no member speaks")
 def test_an_ensemble_that_cannot_speak_says_nothing_and_no_number():
     ensemble = Ensemble([random_member(kind="lexical", reads=("text",))])
     nothing, one = torch.zeros(1, 1), torch.ones(1, 1)
