@@ -20,6 +20,7 @@ class Listing:
         listed_at: when, in UTC, or None where unknown.
         price: in the market's currency, or None.
         language: as the market states it, or None.
+        unread: why a photo that the seller published is not among `photos`, one entry for each.
     """
 
     listing_id: str
@@ -30,6 +31,7 @@ class Listing:
     listed_at: datetime | None = None
     price: float | None = None
     language: str | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

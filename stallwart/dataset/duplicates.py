@@ -97,6 +97,34 @@ class DuplicateFinder:
                 union.join(one, other)
         return union.groups()
 
+    def groups_as_of(self, early: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(n,) groups of all listings, where later ones never join two early groups into one.
+
+        What comes later may be found to repeat something early, and must not change what was known early.
+
+        Args:
+            early: (n,) which listings are early.
+        """
+        groups = self.groups()
+        places = np.flatnonzero(early)
+        joined = groups.copy()
+        joined[places] = places[self._among(places).groups()]
+        first_early = dict(zip(groups[places][::-1].tolist(), joined[places][::-1].tolist(), strict=True))
+        for place in np.flatnonzero(~early).tolist():
+            joined[place] = first_early.get(int(groups[place]), int(groups[place]))
+        return joined
+
+    def _among(self, places: NDArray[np.int64]) -> "DuplicateFinder":
+        """The same signatures, of the listings at `places` alone."""
+        new = {place: i for i, place in enumerate(places.tolist())}
+        found = DuplicateFinder(self._limits)
+        found._texts = [self._texts[place] for place in places.tolist()]
+        kept = [i for i, owner in enumerate(self._photo_owner) if owner in new]
+        found._photo_owner = [new[self._photo_owner[i]] for i in kept]
+        found._photo_hash = [self._photo_hash[i] for i in kept]
+        found._photo_digest = [self._photo_digest[i] for i in kept]
+        return found
+
     def _text_pairs(self, union: "_Union") -> Iterator[tuple[int, int]]:
         first: dict[bytes, int] = {}
         buckets: defaultdict[bytes, list[int]] = defaultdict(list)

@@ -89,12 +89,14 @@ class _Reader:
         key = int.from_bytes(hashlib.blake2b(listing_id.encode(errors="replace"), digest_size=8).digest())
         if key in self._seen:
             raise RejectError("repeated listing_id", listing_id)
+        photos, unread = self._photos(row, file)
         listing = Listing(
             listing_id=listing_id,
             title=self._text(row, file, "title"),
             description=self._text(row, file, "description"),
             listed_at=as_time(values.get("listed_at"), "listed_at", self._now),
-            photos=self._photos(row, file),
+            photos=photos,
+            unread=unread,
             seller_id=self._aside(row, file, "seller_id", as_id),
             price=self._aside(row, file, "price", as_number),
             language=self._aside(row, file, "language", as_id),
@@ -126,8 +128,10 @@ class _Reader:
             self._add(file, row, "field", problem)
             return None
 
-    def _photos(self, row: Row, file: Path) -> tuple[bytes, ...]:
+    def _photos(self, row: Row, file: Path) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """The photos that can be used, and why each other one cannot."""
         photos: list[bytes] = []
+        unread: list[str] = []
         for place, value in enumerate(photo_values(row.values.get("images"))):
             self._rejects.photos += 1
             try:
@@ -136,7 +140,8 @@ class _Reader:
                 photos.append(self._photo(value, file))
             except RejectError as problem:
                 self._add(file, row, "photo", problem)
-        return tuple(photos)
+                unread.append(problem.reason)
+        return tuple(photos), tuple(unread)
 
     def _photo(self, value: bytes | str, file: Path) -> bytes:
         max_bytes, max_pixels = self._limits.max_photo_bytes, self._limits.max_photo_pixels

@@ -43,7 +43,7 @@ def split_by_date(rows: Rows, train_until: datetime, validate_until: datetime) -
 
     Raises:
         ConfigError: `train_until` is not before `validate_until`.
-        DataError: a part is empty.
+        DataError: the training or validation part is empty; a test part may still lie in the future.
     """
     ends = np.array([_milliseconds(train_until), _milliseconds(validate_until)], dtype="datetime64[ms]")
     if ends[0] >= ends[1]:
@@ -63,7 +63,7 @@ def split_by_date(rows: Rows, train_until: datetime, validate_until: datetime) -
         train_until=ends[0],
         validate_until=ends[1],
     )
-    for name in ("train", "validation", "test"):
+    for name in ("train", "validation"):
         if not len(getattr(split, name)):
             raise DataError(
                 f"the {name} part is empty: {len(rows):,} rows from {rows.listed_at.min()} to "

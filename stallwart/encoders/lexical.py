@@ -49,8 +49,9 @@ class Lexicon:
 
 
 def _both_views(text: str) -> str:
-    plain = text[:MAX_CHARS].casefold()
-    normal = normalise(text[:MAX_CHARS])
+    text = text[:MAX_CHARS].encode(errors="replace").decode()  # half characters cannot be hashed
+    plain = text.casefold()
+    normal = normalise(text)
     if normal == plain:
         return plain
     # Only what the normalised view says anew: an honest text must not count twice

@@ -123,6 +123,8 @@ def gather(
             finder.add(listing)
             digest.update(_fingerprint(listing, known[listing.listing_id].label))
     rows = builder.rows(finder.groups())
+    early = rows.listed_at < _split(rows, sources).validate_until
+    rows = replace(rows, groups=finder.groups_as_of(early))
     rows = _as_known_then(rows, labels, _split(rows, sources), sources.taxonomy)
     split = _split(rows, sources)
     leak_check(split, rows)

@@ -67,7 +67,8 @@ class Scorer:
 
     def rule(self, embedded: Embedded, scores: NDArray[np.float64] | None) -> ScoredListing:
         """Scores with the ruling that the bundle's thresholds make of them."""
-        failures = tuple(f"a photo {reason}" for reason in embedded.failures)
+        # A photo that nobody saw is no reason to allow
+        failures = (*embedded.listing.unread, *(f"a photo {reason}" for reason in embedded.failures))
         if scores is None:
             failures = failures or ("the listing has neither words nor a photo",)
         ruling = decide(scores, self.bundle.taxonomy.ids, self.bundle.thresholds, failures)

@@ -72,7 +72,8 @@ def choose_examples(
         hard.add(place)
     hard_places = np.array(sorted(hard), dtype=np.int64)
     easy_pool = np.setdiff1d(neutral, hard_places)
-    size = min(len(easy_pool), round(recipe.easy_per_positive * max(len(positives), 1)))
+    # At least one, or nothing would stand for all the others
+    size = min(len(easy_pool), max(1, round(recipe.easy_per_positive * max(len(positives), 1))))
     easy = np.sort(np.random.default_rng(seed).choice(easy_pool, size=size, replace=False))
     places = np.concatenate([positives, hard_places, easy])
     roles = np.repeat([POSITIVE, HARD, EASY], [len(positives), len(hard_places), len(easy)])

@@ -7,6 +7,7 @@ the last origin trains on the whole training part and is the ensemble that ships
 import hashlib
 import json
 import platform
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,8 +189,13 @@ def _member(work: Path, recipe: MemberRecipe, examples: Examples, roles: Roles, 
     features = examples.features
     if path.exists():
         sizes = features.text.shape[1], features.photos.shape[1], features.words.shape[1]
-        with np.load(path, allow_pickle=False) as arrays:
-            return with_arrays(new_member(recipe, *sizes, k), {name: arrays[name] for name in arrays.files})
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return with_arrays(
+                    new_member(recipe, *sizes, k), {name: arrays[name] for name in arrays.files}
+                )
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+            pass  # of another version, or broken: it is fitted again
     member = fit_member(recipe, examples, k, seed)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **member_arrays(member))

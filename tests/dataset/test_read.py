@@ -154,7 +154,7 @@ def test_a_photo_that_cannot_be_used_is_dropped_and_counted(tmp_path: Path, path
     rejects = Rejects()
     file = write(folder / "x.jsonl", [{"listing_id": "a", "title": "lamp", "images": [path]}])
     listings = read(file, rejects=rejects, max_photo_bytes=50_000)
-    assert listings == [Listing("a", title="lamp")]
+    assert listings == [Listing("a", title="lamp", unread=(reason,))]
     assert rejects.counts == {("photo", reason): 1}
 
 
