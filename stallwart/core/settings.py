@@ -4,6 +4,7 @@ Read once, in `cli/`, from the environment (`STALLWART_MAX_PHOTO_BYTES=...`) and
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,4 +36,83 @@ class Settings(BaseSettings):
     )
     max_rejects: int = Field(
         default=100, ge=0, description="Rejected rows after which a run stops, unless they stay under 1 %."
+    )
+
+    # Serving: what is kept
+    data_dir: Path = Field(
+        default=Path("stallwart-data"), description="Folder of the database and photos that a service keeps."
+    )
+    database_url: str = Field(
+        default="",
+        description="SQLAlchemy URL, as postgresql+psycopg://user:password@host/name; SQLite in `data_dir` if"
+        " empty.",
+        repr=False,
+    )
+    photo_store: str = Field(
+        default="", description="Folder or fsspec URL (s3://, gs://) of kept photos; in `data_dir` if empty."
+    )
+    retention_days: int = Field(
+        default=365, ge=1, description="Days after which a listing's stored words and photos are deleted."
+    )
+    commit_rows: int = Field(default=256, ge=1, le=10_000, description="Most decisions in one transaction.")
+
+    # Serving: requests
+    deadline_ms: int = Field(
+        default=2_000, ge=10, description="Time for one answer where the caller states none."
+    )
+    max_deadline_ms: int = Field(
+        default=30_000, ge=10, description="Longest deadline that a caller may ask for."
+    )
+    max_queue: int = Field(
+        default=256, ge=1, description="Listings that wait for a worker; more are refused at once."
+    )
+    max_body_bytes: int = Field(
+        default=32_000_000, ge=1_000, description="Largest request, counted as it arrives."
+    )
+    max_listings: int = Field(default=64, ge=1, le=10_000, description="Listings in one batch request.")
+    max_connections: int = Field(
+        default=1_000, ge=1, description="Requests at work in one process; more are answered 503 at once."
+    )
+    memory_cache_mb: int = Field(
+        default=64, ge=0, description="Embeddings held in memory by each process, in megabytes."
+    )
+    key_cache_seconds: float = Field(
+        default=5.0, ge=0, description="How long a process trusts what it read of an API key or a webhook."
+    )
+    reload_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="How often a service looks whether its bundle's folder changed; 0 is never.",
+    )
+    shutdown_seconds: float = Field(
+        default=30.0, ge=0, description="How long a stopping service finishes what it took."
+    )
+    provider: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="What onnxruntime runs the graphs on."
+    )
+
+    # Serving: photos by URL
+    photo_hosts: str = Field(
+        default="",
+        description="Hosts that photos may be fetched from, with commas, as img.example.com,*.example.org;"
+        " none if empty.",
+    )
+    fetch_timeout_ms: int = Field(default=1_500, ge=10, description="Time for one photo, redirects included.")
+    fetch_redirects: int = Field(
+        default=3, ge=0, le=20, description="Redirects that are followed for one photo."
+    )
+
+    # Serving: webhooks
+    webhook_timeout_ms: int = Field(default=5_000, ge=10, description="Time for one delivery.")
+    webhook_attempts: int = Field(
+        default=12, ge=1, le=100, description="Attempts after which a delivery is a dead letter."
+    )
+    webhook_backoff_ms: int = Field(
+        default=1_000, ge=1, description="Pause after the first failed attempt; each later one doubles it."
+    )
+    webhook_max_backoff_ms: int = Field(
+        default=3_600_000, ge=1, description="Longest pause between two attempts."
+    )
+    webhook_private: bool = Field(
+        default=False, description="Whether webhooks may go to private and loopback addresses."
     )

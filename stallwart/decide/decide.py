@@ -2,18 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Action(StrEnum):
-    """What happens to a listing."""
-
-    ALLOW = "allow"
-    REVIEW = "review"
-    BLOCK = "block"
+from stallwart.core.decision import Action
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from stallwart.decide.decide import Action, Thresholds, decide, review_threshold
+from stallwart.core.decision import Action
+from stallwart.decide.decide import Thresholds, decide, review_threshold
 
 POLICIES = ("alcohol", "weapons", "fraud")
 unit = st.floats(0, 1)

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from stallwart.core.decision import Action
 from stallwart.core.listing import Listing
-from stallwart.decide.decide import Action
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.model.runtime import Scorer
 from stallwart.model.table import write_scores

@@ -1,0 +1,58 @@
+"""What was decided about one revision of a listing, as it is answered, stored and replayed."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Action(StrEnum):
+    """What happens to a listing."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+
+
+class Cause(StrEnum):
+    """Why a decision was made."""
+
+    NEW = "new"
+    EDIT = "edit"
+    RESCAN = "rescan"
+
+
+class Limits(BaseModel):
+    """From which score what happens for one policy; None where it never does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block: float | None = Field(description="Certified score in [0, 1] from which the policy blocks alone.")
+    review: float | None = Field(description="Score in [0, 1] from which a person is asked.")
+
+
+class Decision(BaseModel):
+    """One decision; append-only: a later one supersedes it and never changes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision_id: str = Field(description="Unique; sorts by time.")
+    listing_id: str
+    revision: str = Field(
+        description="sha256 of what was decided about: the listing's content, photos by hash."
+    )
+    action: Action
+    policies: tuple[str, ...] = Field(
+        description="Policies that call for the action, the highest score first; empty for allow."
+    )
+    reason: str = Field(description="In plain words, without the listing's content.")
+    scores: dict[str, float] | None = Field(
+        description="Calibrated probability of each policy in [0, 1]; null where nothing could be scored."
+    )
+    thresholds: dict[str, Limits]
+    evidence: dict[str, Any] | None = Field(default=None, description="At the level that was asked for.")
+    bundle: str = Field(description="Digest of the bundle that scored.")
+    taxonomy: str = Field(description="Digest of the taxonomy that it knows.")
+    cause: Cause
+    supersedes: str | None = Field(default=None, description="The listing's decision before this one.")
+    decided_at_ms: int = Field(description="Milliseconds since 1970, UTC.")

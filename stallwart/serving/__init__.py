@@ -1,0 +1,1 @@
+"""A listing -> a decision, stored before it is answered, under a deadline."""
