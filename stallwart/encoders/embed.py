@@ -1,8 +1,9 @@
 """Listings -> listings with embeddings, streamed in chunks through the cache."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,26 @@ class Embedded:
     text: Embedding | None
     photos: NDArray[np.float32]
     failures: tuple[str, ...] = ()
+
+
+Job = Callable[[], Embedding | PhotoError]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One listing's words and photos as work to do.
+
+    Attributes:
+        listing: whose parts they are.
+        text_key: of the words, or None where there are none.
+        photo_keys: of the photos, in order.
+        jobs: what makes the embedding of each key.
+    """
+
+    listing: Listing
+    text_key: bytes | None
+    photo_keys: list[bytes]
+    jobs: dict[bytes, Job]
 
 
 @dataclass
@@ -69,26 +90,25 @@ class Embedder:
                 yield from self._embed_chunk(chunk, pool)
                 del chunk  # or it would stay until the next one is complete
 
-    def _embed_chunk(self, chunk: list[Listing], pool: ThreadPoolExecutor) -> list[Embedded]:
-        jobs: dict[bytes, Callable[[], Embedding | PhotoError]] = {}
-        keys: list[tuple[bytes | None, list[bytes]]] = []
-        for listing in chunk:
-            text = listing.text[: self.settings.max_text_chars]
-            text_key = content_key(self.text.spec, text.encode("utf-8", "surrogatepass")) if text else None
-            if text_key:
-                jobs.setdefault(text_key, lambda text=text: self.text.encode(text))  # type: ignore[misc]
-            photo_keys = []
-            for photo in listing.photos[: self.settings.max_photos]:
-                photo_keys.append(content_key(self.photo.spec, photo))
-                jobs.setdefault(photo_keys[-1], lambda photo=photo: self._photo(photo))  # type: ignore[misc]
-            keys.append((text_key, photo_keys))
-        made = self._run(jobs, pool)
-        self.counts.listings += len(chunk)
-        return [self._embedded(listing, made, *its) for listing, its in zip(chunk, keys, strict=True)]
+    def parts(self, listing: Listing) -> Parts:
+        """What has to be embedded of one listing; nothing is computed yet."""
+        jobs: dict[bytes, Job] = {}
+        text, text_key = listing.text[: self.settings.max_text_chars], None
+        if text:
+            text_key = content_key(self.text.spec, text.encode("utf-8", "surrogatepass"))
+            jobs[text_key] = lambda: self.text.encode(text)
+        photos = listing.photos[: self.settings.max_photos]
+        photo_keys = [content_key(self.photo.spec, photo) for photo in photos]
+        jobs.update((key, partial(self._photo, photo)) for key, photo in zip(photo_keys, photos, strict=True))
+        return Parts(listing, text_key, photo_keys, jobs)
 
-    def _run(
-        self, jobs: dict[bytes, Callable[[], Embedding | PhotoError]], pool: ThreadPoolExecutor
-    ) -> dict[bytes, Embedding | PhotoError]:
+    def _embed_chunk(self, chunk: list[Listing], pool: ThreadPoolExecutor) -> list[Embedded]:
+        parts = [self.parts(listing) for listing in chunk]
+        made = self._run({key: job for one in parts for key, job in one.jobs.items()}, pool)
+        self.counts.listings += len(chunk)
+        return [self._counted(self.joined(one, made)) for one in parts]
+
+    def _run(self, jobs: dict[bytes, Job], pool: ThreadPoolExecutor) -> dict[bytes, Embedding | PhotoError]:
         made: dict[bytes, Embedding | PhotoError] = {}
         if self.cache:
             made.update(self.cache.get(list(jobs)))
@@ -111,22 +131,20 @@ class Embedder:
             return PhotoError(str(err))  # without the traceback, whose frames hold the photo
         return self.photo.encode(pixels)
 
-    def _embedded(
-        self,
-        listing: Listing,
-        made: dict[bytes, Embedding | PhotoError],
-        text_key: bytes | None,
-        photo_keys: list[bytes],
-    ) -> Embedded:
-        text = made[text_key] if text_key else None
-        photos = [made[key] for key in photo_keys]
+    def joined(self, parts: Parts, made: Mapping[bytes, Embedding | PhotoError]) -> Embedded:
+        """The listing with its embeddings, once all of its parts are made."""
+        text = made[parts.text_key] if parts.text_key else None
+        photos = [made[key] for key in parts.photo_keys]
         failures = tuple(str(photo) for photo in photos if isinstance(photo, PhotoError))
-        for reason in failures:
-            self.counts.failures[reason] = self.counts.failures.get(reason, 0) + 1
         rows = [photo for photo in photos if not isinstance(photo, PhotoError)]
         stacked = np.stack(rows) if rows else np.empty((0, self.photo.spec.d), dtype=np.float32)
         assert not isinstance(text, PhotoError)
-        return Embedded(listing, text, stacked, failures)
+        return Embedded(parts.listing, text, stacked, failures)
+
+    def _counted(self, embedded: Embedded) -> Embedded:
+        for reason in embedded.failures:
+            self.counts.failures[reason] = self.counts.failures.get(reason, 0) + 1
+        return embedded
 
 
 def _chunks(listings: Iterable[Listing]) -> Iterator[list[Listing]]:
