@@ -27,8 +27,7 @@ def reference() -> str:
     lines += ["## Settings", "", "Each is an environment variable.", ""]
     lines += ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "~/.cache/stallwart" if name == "cache_dir" else f"{field.default:,}"
-        lines.append(f"| `STALLWART_{name.upper()}` | {default} | {field.description} |")
+        lines.append(f"| `STALLWART_{name.upper()}` | {_value(field.default)} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
@@ -51,6 +50,17 @@ def _options(command: Any) -> list[str]:
         default = "required" if parameter.required else _default(parameter.default)
         lines.append(f"| {names} | {default} | {getattr(parameter, 'help', '') or ''} |")
     return lines
+
+
+def _value(value: object) -> str:
+    """A setting's default as a person would write it; the same on every machine."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:,}"
+    if isinstance(value, Path) and value.is_relative_to(Path.home()):
+        return f"`~/{value.relative_to(Path.home()).as_posix()}`"
+    return f"`{value}`" if str(value) else ""
 
 
 def _default(value: object) -> str:
