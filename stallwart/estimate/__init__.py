@@ -1,1 +1,1 @@
-"""Bounds, certificates, weighted figures and their intervals: numbers in, numbers out."""
+"""Bounds, certificates, live weights and bootstrap draws: numbers in, numbers out."""

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from stallwart.estimate import weighted
 from stallwart.evaluation.draws import draw
 from stallwart.evaluation.figures import (
     PER_NEUTRAL,
@@ -24,14 +23,13 @@ GATES = Gates(np.array([0.7, np.inf, 0.6]), np.array([0.2, 0.2, 0.2]))
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=40))
-def test_average_precision_is_that_of_sklearn_and_of_estimate_under_any_ties_and_weights(rows):
+def test_average_precision_is_that_of_sklearn_under_any_ties_and_weights(rows):
     scores, positive, weights = (np.array(column) for column in zip(*rows, strict=True))
     scores, weights = scores / 4.0, weights.astype(float)
     if not (weights * positive).sum():
         return
     ours = area(*Ranking(scores, positive).curve(weights[:, None]))[0]
     assert ours == pytest.approx(average_precision_score(positive, scores, sample_weight=weights))
-    assert ours == pytest.approx(float(weighted.average_precision(weighted.rank(scores, positive), weights)))
 
 
 def test_recall_at_a_precision_is_the_best_over_all_thresholds():
