@@ -3,6 +3,10 @@
     StallwartError
     ├── ConfigError    a setting, recipe, option or policy file is wrong       exit 2, HTTP 400
     ├── DataError      listings, labels or photos cannot be used as they are    exit 3, HTTP 422
+    │   ├── TooLargeError      more bytes or rows than the service takes                HTTP 413
+    │   └── NotFoundError      there is no such decision, photo or route                HTTP 404
+    ├── ConflictError  a key was used before, for something else                exit 3, HTTP 409
+    ├── OverloadedError    no room, or the deadline is over before the work is  exit 5, HTTP 503
     ├── BundleError    a bundle is foreign, truncated or tampered with          exit 4, HTTP 503
     └── GateError      a gate was not met: the work is done, the answer is no   exit 1, HTTP 409
 
@@ -51,3 +55,37 @@ class GateError(StallwartError):
     code = "gate"
     exit_code = 1
     http_status = 409
+
+
+class TooLargeError(DataError):
+    """More bytes or more rows than the service takes."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class NotFoundError(DataError):
+    """There is no such decision, photo or route."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class ConflictError(StallwartError):
+    """A key was used before, for something else."""
+
+    code = "conflict"
+    exit_code = 3
+    http_status = 409
+
+
+class OverloadedError(StallwartError):
+    """No room, or the deadline is over before the work is."""
+
+    code = "overloaded"
+    exit_code = 5
+    http_status = 503
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0):
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

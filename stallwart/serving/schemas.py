@@ -1,0 +1,177 @@
+"""What goes over the wire, as types that check themselves and describe themselves in the OpenAPI."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from stallwart.core.decision import Decision
+from stallwart.core.listing import Listing
+
+Evidence = Literal["none", "words", "full"]
+
+
+def _from_base64(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64") from None
+
+
+# pydantic's own Base64Bytes goes through three copies; photos are the bulk of a request
+_Base64 = Annotated[
+    bytes,
+    BeforeValidator(_from_base64, json_schema_input_type=str),
+    Field(json_schema_extra={"format": "byte"}),
+]
+_Text = Annotated[str, Field(max_length=1_000_000)]
+
+
+class PhotoIn(BaseModel):
+    """One photo, given in exactly one way."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base64: _Base64 | None = Field(default=None, description="The encoded image file.")
+    url: str | None = Field(
+        default=None, max_length=4_096, description="Where to fetch it; only hosts that the operator listed."
+    )
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="A photo that an earlier request brought."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "PhotoIn":
+        if sum(way is not None for way in (self.base64, self.url, self.sha256)) != 1:
+            raise ValueError("give exactly one of base64, url and sha256")
+        return self
+
+
+class ListingIn(BaseModel):
+    """A listing as published; every part but the id may be missing."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "listing_id": "L1",
+                    "title": "Brass desk lamp, 1960s",
+                    "description": "Rewired last year, shade has a small dent.",
+                    "photos": [],
+                }
+            ]
+        },
+    )
+
+    listing_id: str = Field(min_length=1, max_length=256)
+    revision: str | None = Field(
+        default=None,
+        max_length=256,
+        description="Your own version of the listing, if its content alone does not tell revisions apart.",
+    )
+    title: _Text | None = None
+    description: _Text | None = None
+    photos: tuple[PhotoIn, ...] = Field(default=(), max_length=100)
+    seller_id: str | None = Field(default=None, max_length=256)
+    price: float | None = Field(default=None, allow_inf_nan=False)
+    language: str | None = Field(default=None, max_length=64)
+    listed_at: datetime | None = Field(default=None, description="In UTC where no zone is given.")
+
+    def listing(self, photos: tuple[bytes, ...], unread: tuple[str, ...]) -> Listing:
+        """The listing with the photos that could be had, and why others could not."""
+        at = self.listed_at
+        return Listing(
+            listing_id=self.listing_id,
+            title=self.title,
+            description=self.description,
+            photos=photos,
+            seller_id=self.seller_id,
+            listed_at=at if at is None or at.tzinfo else at.replace(tzinfo=UTC),
+            price=self.price,
+            language=self.language,
+            unread=unread,
+        )
+
+
+class Options(BaseModel):
+    """How listings are decided about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evidence: Evidence = Field(
+        default="none",
+        description="none; words: which words speak for the policy; full: also photo regions and the nearest"
+        " known violations. Evidence costs up to a hundred times a score.",
+    )
+    rescan: bool = Field(default=False, description="Decide again about a revision that has a decision.")
+    on_failure: Literal["review", "error"] = Field(
+        default="review",
+        description="What an overloaded service or a missed deadline gives: a stored decision `review`, or 503.",
+    )
+
+
+class DecisionRequest(Options):
+    """One listing to decide about."""
+
+    listing: ListingIn
+
+
+class BatchRequest(Options):
+    """Several listings to decide about, each with a result of its own."""
+
+    listings: tuple[ListingIn, ...] = Field(min_length=1)
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+    request_id: str
+
+
+class ErrorOut(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody
+
+
+class BatchRow(BaseModel):
+    """The result for one listing: a decision or an error."""
+
+    listing_id: str
+    decision: Decision | None = None
+    error: ErrorBody | None = None
+
+
+class BatchOut(BaseModel):
+    """One row for each listing, in the order of the request."""
+
+    results: tuple[BatchRow, ...]
+
+
+class FeedbackIn(BaseModel):
+    """What the world said of a decision."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"decision_id": "d_019ab...", "kind": "appeal", "note": "It is a toy."}]},
+    )
+
+    decision_id: str = Field(min_length=1, max_length=64)
+    kind: Literal["appeal", "upheld", "overturned", "report", "outcome"]
+    policy: str | None = Field(default=None, max_length=64, description="Which policy it is about.")
+    note: str | None = Field(default=None, max_length=10_000)
+
+
+class FeedbackOut(BaseModel):
+    """What was stored."""
+
+    feedback_id: str
