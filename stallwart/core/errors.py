@@ -8,7 +8,12 @@
     ├── ConflictError  a key was used before, for something else                exit 3, HTTP 409
     ├── OverloadedError    no room, or the deadline is over before the work is  exit 5, HTTP 503
     ├── BundleError    a bundle is foreign, truncated or tampered with          exit 4, HTTP 503
-    └── GateError      a gate was not met: the work is done, the answer is no   exit 1, HTTP 409
+    ├── GateError      a gate was not met: the work is done, the answer is no   exit 1, HTTP 409
+    └── AccessError    who asks may not, or not now                             exit 2
+        ├── UnauthenticatedError   no valid API key                             HTTP 401
+        ├── ScopeError             the key lacks what the route needs           HTTP 403
+        ├── QuotaError             the key's quota of this minute is used up    HTTP 429
+        └── SignatureError         a webhook was not signed with its secret     HTTP 401
 
 A message says what is wrong, where, and what to do next. Anything outside this tree is our bug and
 keeps its traceback.
@@ -89,3 +94,73 @@ class OverloadedError(StallwartError):
     def __init__(self, message: str, retry_after_seconds: float = 1.0):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class AccessError(StallwartError):
+    """Who asks may not, or not now; `headers` belong to the HTTP answer."""
+
+    code = "access"
+    exit_code = 2
+    http_status = 403
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that tell a program what to do next."""
+        return {}
+
+
+class UnauthenticatedError(AccessError):
+    """There is no API key, or none that is valid now."""
+
+    code = "unauthenticated"
+    http_status = 401
+
+    def __init__(self, message: str, *, presented: bool = True) -> None:
+        super().__init__(message)
+        self.presented = presented
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What to present; RFC 6750 names an error only where a key was presented."""
+        return {"WWW-Authenticate": 'Bearer realm="stallwart"' + ', error="invalid_token"' * self.presented}
+
+
+class ScopeError(AccessError):
+    """The key is valid and lacks the scope that is needed."""
+
+    code = "scope"
+    http_status = 403
+
+    def __init__(self, message: str, scope: str) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The scope that is missing, as RFC 6750 says it."""
+        return {
+            "WWW-Authenticate": f'Bearer realm="stallwart", error="insufficient_scope", scope="{self.scope}"'
+        }
+
+
+class QuotaError(AccessError):
+    """The key's quota of this minute is used up."""
+
+    code = "quota"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to ask again."""
+        return {"Retry-After": str(self.retry_after_seconds)}
+
+
+class SignatureError(AccessError):
+    """A webhook is not from who it says, was changed on its way, or is too old."""
+
+    code = "signature"
+    http_status = 401
