@@ -1,102 +1,65 @@
 """`stallwart check`: what a careful colleague wants to know of the data before training."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from stallwart.core.errors import ConfigError
-from stallwart.core.settings import Settings
+from stallwart.cli import shared
 from stallwart.core.taxonomy import read_taxonomy
-from stallwart.dataset.check import Findings, Repeats, check_data
-from stallwart.dataset.columns import Columns
+from stallwart.dataset.check import check_data
+from stallwart.dataset.findings import Findings, Repeats
 from stallwart.dataset.labels import read_labels
 from stallwart.dataset.rejects import Reject, Rejects
-from stallwart.dataset.tabular import count_rows, listing_files
+from stallwart.dataset.tabular import listing_files
 
 _SHOWN = 15
 
 
 def check(
-    listings: Annotated[list[Path], typer.Argument(help="Files or folders of listings.")],
-    policies: Annotated[Path, typer.Option(help="The rulebook, a TOML file.")],
-    labels: Annotated[
-        Path | None, typer.Option(help="File of labels; without it they stand in a column of the listings.")
-    ] = None,
-    columns: Annotated[
-        str, typer.Option(help="Other names of columns, as in title=headline,images=photo_paths.")
-    ] = "",
-    train_until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day after training, UTC.")
-    ] = None,
-    validate_until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day after validation, UTC.")
-    ] = None,
-    rejects_to: Annotated[
-        Path | None, typer.Option(help="CSV file for every reject: file, row, kind, reason, detail.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the findings as JSON, without excerpts.")
-    ] = False,
+    listings: shared.Listings,
+    policies: shared.Policies,
+    labels: shared.Labels = None,
+    columns: shared.ColumnNames = "",
+    train_until: shared.TrainUntil = None,
+    validate_until: shared.ValidateUntil = None,
+    rejects_to: shared.RejectsTo = None,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Check listings and labels before training: counts, rejects, repeats, leaks, likely wrong labels.
 
-    Example: stallwart check listings/*.parquet --labels labels.csv --policies policies.toml
+    The JSON names listings by their ids and holds none of their words.
+
+    Example:
+
+        stallwart check listings/*.parquet --labels labels.csv --policies policies.toml
     """
-    if (train_until is None) != (validate_until is None):
-        raise ConfigError("--train-until and --validate-until belong together; give both or neither")
-    until = (train_until, validate_until) if train_until and validate_until else None
-    settings, mapping, taxonomy = Settings(), Columns.parse(columns), read_taxonomy(policies)
-    files = listing_files(listings, without=[labels] if labels else [])
-    with Rejects(settings.max_rejects, log=rejects_to) as rejects, _progress(files) as step:
+    given = shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until)
+    settings, files = shared.read_settings(), listing_files(given.listings, given.labels)
+    until = (given.train_until, given.validate_until) if given.train_until and given.validate_until else None
+    with Rejects(settings.max_rejects, log=rejects_to) as rejects:
         of_labels = rejects.beside()
-        known = read_labels([labels] if labels else files, mapping, taxonomy, of_labels)
-        found = check_data(files, known, taxonomy, mapping, settings, rejects, until=until, step=step)
+        known = read_labels(given.labels or files, given.columns, given.taxonomy, of_labels)
+        found = check_data(
+            files,
+            known,
+            given.taxonomy,
+            given.columns,
+            settings,
+            rejects,
+            until=until,
+            track=shared.show_progress,
+        )
         found.rejects += [
             (f"label {kind}", reason, n) for (kind, reason), n in of_labels.counts.most_common()
         ]
     if as_json:
         plain = asdict(found)
         del plain["excerpts"]  # a seller's words stay on the terminal
-        typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
+        shared.print_json(plain)
     else:
-        _print(found, [*rejects, *of_labels], taxonomy.labels)
-
-
-@contextmanager
-def _progress(files: list[Path]) -> Iterator["_Step"]:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        yield _Step(bar, count_rows(files))
-
-
-class _Step:
-    """Moves the bar for each listing and names each later stage."""
-
-    def __init__(self, bar: Progress, total: int | None) -> None:
-        self._bar = bar
-        self._task = bar.add_task("listings", total=total)
-
-    def __call__(self, what: str) -> None:
-        if what == "listing":
-            self._bar.advance(self._task)
-        else:
-            self._task = self._bar.add_task(what, total=None)
+        _print(found, [*rejects, *of_labels], given.taxonomy.labels)
 
 
 def _print(found: Findings, rejects: list[Reject], labels: tuple[str, ...]) -> None:

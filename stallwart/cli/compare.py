@@ -23,9 +23,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.html, comparison.json and comparison.md.")
     ] = None,
-    replicates: Annotated[
-        int, typer.Option(min=50, help="Bootstrap replicates behind each interval.")
-    ] = 1000,
+    replicates: shared.Replicates = 1000,
     as_json: shared.AsJson = False,
 ) -> None:
     """Put two bundles on the same listings, later than the training of both, and say which is better.

@@ -26,9 +26,7 @@ def evaluate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Fit the text-only n-gram baseline beside it.")
     ] = True,
-    replicates: Annotated[
-        int, typer.Option(min=50, help="Bootstrap replicates behind each interval.")
-    ] = 1000,
+    replicates: shared.Replicates = 1000,
     as_json: shared.AsJson = False,
 ) -> None:
     """Report what a bundle may do alone, and how it did on listings later than its training.

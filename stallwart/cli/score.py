@@ -22,7 +22,7 @@ def score(
     listings: shared.Listings,
     out: Annotated[Path, typer.Option("--out", help="Parquet file to write.", show_default=False)],
     columns: shared.ColumnNames = "",
-    rejects_to: Annotated[Path | None, typer.Option(help="CSV file for every row that was left out.")] = None,
+    rejects_to: shared.RejectsTo = None,
     as_json: shared.AsJson = False,
 ) -> None:
     """Score listings: for each policy a calibrated probability, and what the bundle's thresholds make of it.

@@ -51,6 +51,17 @@ TrainUntil = Annotated[
 ValidateUntil = Annotated[
     str | None, typer.Option(help="First day after the validation part; 10 % of the rows if not given.")
 ]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe", help="Recipe to train by or to search from: default, reference, or a TOML file."
+    ),
+]
+RejectsTo = Annotated[
+    Path | None,
+    typer.Option("--rejects-to", help="CSV file for every reject: file, row, kind, reason, detail."),
+]
+Replicates = Annotated[int, typer.Option(min=50, help="Bootstrap replicates behind each interval.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
 

@@ -21,7 +21,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.", show_default=False)],
     labels: shared.Labels = None,
     columns: shared.ColumnNames = "",
-    recipe: Annotated[str, typer.Option(help="default, reference, or a TOML file.")] = "default",
+    recipe: shared.RecipeName = "default",
     train_until: shared.TrainUntil = None,
     validate_until: shared.ValidateUntil = None,
     certify: Annotated[

@@ -16,7 +16,7 @@ def tune(
     out: Annotated[Path, typer.Option("--out", help="Recipe to write.", show_default=False)],
     labels: shared.Labels = None,
     columns: shared.ColumnNames = "",
-    recipe: Annotated[str, typer.Option(help="Recipe to start from.")] = "default",
+    recipe: shared.RecipeName = "default",
     train_until: shared.TrainUntil = None,
     validate_until: shared.ValidateUntil = None,
     trials: Annotated[int, typer.Option(min=1, help="Recipes to try in all.")] = 30,

@@ -13,6 +13,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GroupKFold
 
+from stallwart.core.progress import Track, silent
+
 _FOLDS = 5
 _CHARS = 600  # of a text that the quick model reads
 _WORDS = HashingVectorizer(ngram_range=(1, 2), n_features=2**18, alternate_sign=False)
@@ -62,7 +64,11 @@ class WordFeatures:
 
 
 def find_suspects(
-    features: csr_matrix, labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int = 0
+    features: csr_matrix,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    seed: int = 0,
+    track: Track = silent,
 ) -> list[Suspect]:
     """Labels that out-of-fold predictions confidently contradict, the surest first.
 
@@ -75,6 +81,7 @@ def find_suspects(
         labels: (n,) columns.
         groups: (n,) near-duplicate groups; a group is never split between folds.
         seed: of the model.
+        track: shows how far it is.
 
     Returns:
         none where there are fewer than two labels or too few groups to fold.
@@ -82,7 +89,7 @@ def find_suspects(
     worded = np.flatnonzero(np.diff(features.indptr))
     if len(np.unique(labels[worded])) < 2 or len(np.unique(groups[worded])) < _FOLDS:
         return []
-    scores = out_of_fold(features[worded], labels[worded], groups[worded], seed)
+    scores = out_of_fold(features[worded], labels[worded], groups[worded], seed, track)
     given = labels[worded]
     own = np.array([scores[given == label, label].mean() if (given == label).any() else 2.0 for label in
                     range(scores.shape[1])])  # fmt: skip
@@ -98,11 +105,16 @@ def find_suspects(
 
 
 def out_of_fold(
-    features: csr_matrix, labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+    features: csr_matrix,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    seed: int,
+    track: Track = silent,
 ) -> NDArray[np.float64]:
     """(n, k + 1) probabilities of each label by logistic models that saw neither the row nor its group."""
     scores = np.zeros((len(labels), int(labels.max()) + 1))
-    for train, held_out in GroupKFold(_FOLDS).split(features, labels, groups):
+    folds = GroupKFold(_FOLDS).split(features, labels, groups)
+    for train, held_out in track(folds, "looking for wrong labels", _FOLDS):
         classes = np.unique(labels[train])
         if len(classes) < 2:
             scores[held_out, classes[0]] = 1.0
