@@ -35,7 +35,17 @@ class Settings(BaseSettings):
         default=100_000, ge=100, description="Longest title or description, in characters; the rest is cut."
     )
     max_rejects: int = Field(
-        default=100, ge=0, description="Rejected rows after which a run stops, unless they stay under 1 %."
+        default=100,
+        ge=0,
+        description="Rejected rows, or photos, of a run that are tolerated; more of them stop it once they are"
+        " over 1 %.",
+    )
+    max_reject_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Rejected share of a run's rows, or photos, that stops it however few they are, once 20"
+        " were met.",
     )
 
     # Serving: what is kept
@@ -65,6 +75,9 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(
         default=256, ge=1, description="Listings that wait for a worker; more are refused at once."
+    )
+    max_queue_bytes: int = Field(
+        default=256_000_000, ge=1_000, description="Bytes of words and photos that wait for a worker."
     )
     max_body_bytes: int = Field(
         default=32_000_000, ge=1_000, description="Largest request, counted as it arrives."

@@ -1,0 +1,240 @@
+"""Listings in, scores out: a bounded queue and a few threads that take what is queued, without waiting.
+
+Each listing is taken apart into its words and its photos, and every thread takes the next part: one listing
+uses all cores when it is alone, and many share them. A graph runs one row a call, so that no score depends
+on what it was batched with, and nothing is padded (docs/decisions/0003). Work whose time is over is
+dropped before it is done, and photos are given up before the answer is. Knows nothing of HTTP and tables.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stallwart.content.photo import PhotoError
+from stallwart.core.errors import OverloadedError
+from stallwart.core.listing import Listing
+from stallwart.encoders.embed import Parts
+from stallwart.encoders.graphs import Embedding
+from stallwart.model.runtime import ScoredListing
+from stallwart.serving.memory import Embeddings
+from stallwart.serving.runtime import Runtime
+from stallwart.serving.schemas import Evidence
+
+# Of a listing's time, what words, heads and the commit may still need after its photos
+_PHOTOS_GIVEN_UP_AT = 0.8
+_SMOOTHING = 0.1  # of the running mean cost of a listing
+
+
+@dataclass
+class Work:
+    """One listing on its way.
+
+    Attributes:
+        listing: what to score.
+        evidence: how much of it.
+        taken_at: when it was queued, in seconds of the engine's clock.
+        deadline: until when the answer is wanted, on the same clock.
+        runtime: what scores it; fixed when it is taken, whatever is loaded meanwhile.
+        on_done: called once, on a thread of the engine.
+        scored: scores and ruling, once there.
+        found: evidence, once there.
+        failed: why there are no scores; "" where there are.
+        seconds: by stage: queue, text, photo, head, evidence; for the metrics.
+    """
+
+    listing: Listing
+    evidence: Evidence
+    taken_at: float
+    deadline: float
+    runtime: Runtime
+    on_done: Callable[[Work], None]
+    scored: ScoredListing | None = None
+    found: dict[str, Any] | None = None
+    failed: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: int = 0
+    computed: int = 0
+    _parts: Parts | None = None
+    _made: dict[bytes, Embedding | PhotoError] = field(default_factory=dict)
+    _left: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What its photos and words hold."""
+        return sum(map(len, self.listing.photos)) + len(self.listing.text)
+
+
+class Engine:
+    """A runtime behind a bounded queue.
+
+    Args:
+        runtime: what scores; `use` puts another in its place.
+        embeddings: what is known already.
+        threads: that work; one core each.
+        max_queue: listings that may wait.
+        max_bytes: of their photos and words together.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        embeddings: Embeddings,
+        threads: int,
+        max_queue: int,
+        max_bytes: int,
+        clock: Callable[[], float],
+    ):
+        self.runtime, self.embeddings = runtime, embeddings
+        self._threads, self._max_queue, self._max_bytes, self._clock = threads, max_queue, max_bytes, clock
+        self._new: deque[Work] = deque()
+        self._jobs: deque[tuple[Work, bytes]] = deque()
+        self._changed = threading.Condition()
+        self._pending, self._pending_bytes, self._cost_seconds, self._closed = 0, 0, 0.0, False
+        self._workers = [
+            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def use(self, runtime: Runtime) -> None:
+        """Score with this one from the next listing on; what was taken is finished with the one before."""
+        self.runtime = runtime
+
+    @property
+    def pending(self) -> int:
+        """Listings that were taken and are not done."""
+        return self._pending
+
+    def oldest_seconds(self) -> float:
+        """How long the oldest listing has waited for a thread; 0 where none waits."""
+        with self._changed:
+            return self._clock() - self._new[0].taken_at if self._new else 0.0
+
+    def submit(
+        self, listing: Listing, evidence: Evidence, deadline: float, on_done: Callable[[Work], None]
+    ) -> Work:
+        """Queue a listing.
+
+        Raises:
+            OverloadedError: the queue is full, or what is before it would take longer than it has.
+        """
+        work = Work(listing, evidence, self._clock(), deadline, self.runtime, on_done)
+        size_bytes = work.size_bytes
+        with self._changed:
+            wait = self._pending * self._cost_seconds / self._threads
+            if self._closed:
+                raise OverloadedError("the service is stopping")
+            if self._pending >= self._max_queue or self._pending_bytes + size_bytes > self._max_bytes:
+                raise OverloadedError(f"{self._pending} listings wait already", max(wait, 0.1))
+            if self._pending and work.taken_at + wait > deadline:
+                raise OverloadedError(
+                    f"{self._pending} listings wait already, longer than the deadline allows", max(wait, 0.1)
+                )
+            self._pending += 1
+            self._pending_bytes += size_bytes
+            self._new.append(work)
+            self._changed.notify()
+        return work
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finish what was taken, take no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join(timeout)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._jobs or self._new):
+                    if self._closed and not self._pending:
+                        return
+                    self._changed.wait(0.5 if self._closed else None)
+                # A listing that was begun comes before one that was not
+                job = self._jobs.popleft() if self._jobs else None
+                work = job[0] if job else self._new.popleft()
+            try:
+                self._make(*job) if job else self._begin(work)
+            except Exception as err:  # noqa: BLE001 - no failure of a graph may take a thread with it
+                self._fail(work, f"the model failed ({type(err).__name__})")
+
+    def _begin(self, work: Work) -> None:
+        now = self._clock()
+        work.seconds["queue"] = now - work.taken_at
+        if now >= work.deadline:
+            self._fail(work, "the deadline was over before the listing was looked at")
+            return
+        parts = work._parts = work.runtime.parts(work.listing)
+        work._made.update(self.embeddings.get(list(parts.jobs)))
+        missing = [key for key in parts.jobs if key not in work._made]
+        work.cached, work.computed, work._left = len(parts.jobs) - len(missing), len(missing), len(missing)
+        if not missing:
+            self._finish(work)
+            return
+        with self._changed:
+            self._jobs.extend((work, key) for key in missing[1:])
+            self._changed.notify(len(missing) - 1)
+        self._make(work, missing[0])
+
+    def _make(self, work: Work, key: bytes) -> None:
+        assert work._parts is not None
+        started, made, is_text = self._clock(), None, key == work._parts.text_key
+        if started < self._photos_until(work) or (is_text and started < work.deadline):
+            try:
+                made = work._parts.jobs[key]()
+            except Exception as err:  # noqa: BLE001 - counted as a failure of this listing alone
+                work.failed = f"the model failed ({type(err).__name__})"
+            else:
+                if not isinstance(made, PhotoError):
+                    self.embeddings.put(key, made)
+        elif is_text:
+            work.failed = "the deadline was over before the words were read"
+        else:
+            made = PhotoError("was not looked at within the deadline")
+        with self._changed:
+            stage = "text" if is_text else "photo"
+            work.seconds[stage] = work.seconds.get(stage, 0.0) + self._clock() - started
+            if made is not None:
+                work._made[key] = made
+            work._left -= 1
+            last = work._left == 0
+        if last:
+            self._finish(work)
+
+    def _photos_until(self, work: Work) -> float:
+        return work.taken_at + _PHOTOS_GIVEN_UP_AT * (work.deadline - work.taken_at)
+
+    def _finish(self, work: Work) -> None:
+        assert work._parts is not None
+        if not work.failed:
+            started = self._clock()
+            scored = work.runtime.rule(work._parts, work._made)
+            work.seconds["head"] = self._clock() - started
+            work.scored = scored
+            if work.evidence != "none":
+                started = self._clock()
+                work.found = work.runtime.evidence(scored, work.evidence)
+                work.seconds["evidence"] = self._clock() - started
+        self._done(work)
+
+    def _fail(self, work: Work, reason: str) -> None:
+        if work.scored is None:  # evidence that failed takes no score away
+            work.failed = reason
+        self._done(work)
+
+    def _done(self, work: Work) -> None:
+        with self._changed:
+            self._pending -= 1
+            self._pending_bytes -= work.size_bytes
+            cost = sum(seconds for stage, seconds in work.seconds.items() if stage != "queue")
+            self._cost_seconds += _SMOOTHING * (cost - self._cost_seconds)
+            if self._closed and not self._pending:
+                self._changed.notify_all()
+        work.on_done(work)

@@ -1,0 +1,120 @@
+"""What every request passes: a request id, a bound on its bytes as they arrive, a bound on how many there are.
+
+Plain ASGI, because it is on the path of every request.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from stallwart.core.errors import OverloadedError, StallwartError, TooLargeError
+from stallwart.core.settings import Settings
+from stallwart.serving.logs import say
+from stallwart.serving.metrics import Metrics
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+# All bodies that one process holds at a time, as a multiple of the largest one
+_BODIES = 8
+
+
+class Gate:
+    """The application behind it, with bounds in front.
+
+    Args:
+        app: what answers.
+        settings: the bounds.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: App, settings: Settings, metrics: Metrics):
+        self.app, self.settings, self.metrics = app, settings, metrics
+        self._open, self._bytes = 0, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the application's start and stop."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, given = time.perf_counter(), header(scope, b"x-request-id") or ""
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["request_id"] = request_id
+        taken, status = 0, 500
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            size_bytes = len(message.get("body", b""))
+            taken += size_bytes
+            self._bytes += size_bytes
+            if taken > self.settings.max_body_bytes:
+                raise too_large(self.settings.max_body_bytes)
+            if self._bytes > _BODIES * self.settings.max_body_bytes:
+                raise OverloadedError("the service holds as many bytes of requests as it may; try again")
+            return message
+
+        async def named(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        self._open += 1
+        try:
+            if self._open > self.settings.max_connections:
+                await refuse(named, OverloadedError("too many requests are open; try again"), request_id)
+            elif int(header(scope, b"content-length") or 0) > self.settings.max_body_bytes:
+                await refuse(named, too_large(self.settings.max_body_bytes), request_id)
+            else:
+                await self.app(scope, counted, named)
+        finally:
+            self._open -= 1
+            self._bytes -= taken
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, status).inc()
+            self.metrics.request_seconds.labels(route).observe(seconds)
+            if status >= 400:
+                say("request", route=route, status=status, ms=round(seconds * 1e3, 1), request_id=request_id)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header by its name in lower case, or None."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def too_large(max_bytes: int) -> TooLargeError:
+    """The error of a body over the bound."""
+    return TooLargeError(f"the request has more than {max_bytes:,} bytes; send fewer or smaller photos")
+
+
+def error_body(err: StallwartError, request_id: str) -> dict[str, Any]:
+    """The one shape of every error."""
+    return {"error": {"code": err.code, "message": str(err), "request_id": request_id}}
+
+
+def error_headers(err: StallwartError) -> dict[str, str]:
+    """What a caller's HTTP library understands of an error."""
+    headers = {}
+    if (seconds := getattr(err, "retry_after_seconds", None)) is not None:
+        headers["retry-after"] = str(max(1, round(seconds)))
+    if err.http_status == 401:
+        headers["www-authenticate"] = 'Bearer realm="stallwart"'
+    return headers
+
+
+async def refuse(send: Send, err: StallwartError, request_id: str) -> None:
+    """Answer with an error without reading the request."""
+    body = json.dumps(error_body(err, request_id)).encode()
+    headers = {"content-type": "application/json", "connection": "close", **error_headers(err)}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": err.http_status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,116 @@
+"""What the service scores with: a bundle, or in a benchmark nothing at all."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from stallwart.content.photo import PhotoError
+from stallwart.core.decision import Limits
+from stallwart.core.listing import Listing
+from stallwart.core.settings import Settings
+from stallwart.encoders.embed import Parts
+from stallwart.encoders.graphs import Embedding
+from stallwart.model.bundle import Bundle
+from stallwart.model.explain import explain_photos, explain_words
+from stallwart.model.runtime import ScoredListing, Scorer
+from stallwart.serving.schemas import Evidence
+
+_WORDS, _NEIGHBOURS = 20, 3  # of the evidence that is answered and stored
+
+
+class Runtime(Protocol):
+    """Listings -> scores and rulings; called from several threads at once."""
+
+    @property
+    def digest(self) -> str:
+        """Names what scored."""
+
+    @property
+    def taxonomy(self) -> str:
+        """Digest of the taxonomy that it knows."""
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The k policy ids, in the order of the scores."""
+
+    @property
+    def thresholds(self) -> dict[str, Limits]:
+        """From which score what happens."""
+
+    def parts(self, listing: Listing) -> Parts:
+        """What has to be embedded of a listing."""
+
+    def rule(self, parts: Parts, made: Mapping[bytes, Embedding | PhotoError]) -> ScoredListing:
+        """Scores and ruling, once all parts are embedded."""
+
+    def evidence(self, scored: ScoredListing, level: Evidence) -> dict[str, Any] | None:
+        """What speaks for the policy that called for the action, or for the likeliest."""
+
+
+class BundleRuntime:
+    """A bundle that was read and checked.
+
+    Args:
+        bundle: what to load.
+        settings: bounds on photos, and what the graphs run on.
+
+    Raises:
+        BundleError: its graphs do not load or do not fit together.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings):
+        self.bundle = bundle
+        self._scorer = Scorer(bundle, settings)
+        self.digest, self.taxonomy, self.policies = bundle.digest, bundle.taxonomy.digest, bundle.taxonomy.ids
+
+    @cached_property
+    def thresholds(self) -> dict[str, Limits]:
+        """From which score each policy blocks and asks."""
+        act, review = self.bundle.thresholds.act, self.bundle.thresholds.review
+        return {
+            name: Limits(block=act.get(name), review=review[name] if review[name] <= 1 else None)
+            for name in self.policies
+        }
+
+    def parts(self, listing: Listing) -> Parts:
+        """What has to be embedded of a listing."""
+        return self._scorer.embedder.parts(listing)
+
+    def rule(self, parts: Parts, made: Mapping[bytes, Embedding | PhotoError]) -> ScoredListing:
+        """Scores and ruling, once all parts are embedded."""
+        embedded = self._scorer.embedder.joined(parts, made)
+        scores = self._scorer.scores(embedded.listing.text, embedded.text, embedded.photos)
+        return self._scorer.rule(embedded, scores)
+
+    def evidence(self, scored: ScoredListing, level: Evidence) -> dict[str, Any] | None:
+        """The words that speak for the policy; for `full` also photo regions and known violations."""
+        if level == "none" or scored.scores is None:
+            return None
+        policy = (scored.ruling.policies or (self.policies[int(np.argmax(scored.scores))],))[0]
+        words = [asdict(word) for word in explain_words(self._scorer, scored, policy)[:_WORDS]]
+        found: dict[str, Any] = {"level": level, "policy": policy, "words": words}
+        if level == "full":
+            found["regions"] = [
+                {**asdict(region), "patches": region.patches.tolist()}
+                for region in explain_photos(self._scorer, scored, policy)
+            ]
+            embedded = scored.embedded
+            near = self.bundle.known.nearest(
+                embedded.text, embedded.photos, _NEIGHBOURS, embedded.listing.listing_id
+            )
+            found["nearest"] = [asdict(neighbour) for neighbour in near]
+        return found
+
+    def warm_up(self) -> None:
+        """Score one listing with words and a photo, so that the first caller does not pay for it."""
+        import io
+
+        from PIL import Image
+
+        picture = io.BytesIO()
+        Image.new("RGB", (320, 240), "white").save(picture, "JPEG")
+        parts = self.parts(Listing("warm-up", "words", "more words", (picture.getvalue(),)))
+        self.rule(parts, {key: job() for key, job in parts.jobs.items()})

@@ -1,0 +1,226 @@
+"""One listing -> one stored decision: photos, a look for an earlier answer, scores, ruling, commit.
+
+What cannot be scored is ruled `review` and says why; what cannot be stored is no answer. Knows nothing of
+HTTP: errors of `core/errors.py` go up.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+
+from stallwart.content.photo import PhotoError
+from stallwart.core.decision import Action, Cause, Decision
+from stallwart.core.errors import ConflictError, OverloadedError, StallwartError
+from stallwart.core.listing import Listing
+from stallwart.core.settings import Settings
+from stallwart.serving.commit import Committer
+from stallwart.serving.engine import Engine, Work
+from stallwart.serving.fetch import PhotoFetcher
+from stallwart.serving.metrics import Metrics
+from stallwart.serving.schemas import ListingIn, Options, PhotoIn
+from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
+from stallwart.store.photos import PhotoStore
+
+_FETCH_UNTIL = 0.6  # share of a listing's time after which a photo is no longer waited for
+_COMMIT_RESERVE = 0.05  # share of a listing's time that is kept for storing the answer
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a service works with.
+
+    Attributes:
+        engine: scores.
+        committer: stores decisions, many in one transaction.
+        photos: keeps photos by their hash.
+        fetcher: gets photos by URL.
+        metrics: counts.
+        now_ms: milliseconds since 1970, UTC.
+        clock: seconds, monotonic; the engine's.
+    """
+
+    engine: Engine
+    committer: Committer
+    photos: PhotoStore
+    fetcher: PhotoFetcher
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    clock: Callable[[], float]
+
+
+class Service:
+    """Decides about listings.
+
+    Args:
+        tools: what it works with.
+        settings: limits.
+    """
+
+    def __init__(self, tools: Tools, settings: Settings):
+        self.tools, self.settings = tools, settings
+        self._disk = ThreadPoolExecutor(4, "photos")
+
+    async def decide(
+        self, asked: ListingIn, options: Options, deadline: float, request_key: str | None = None
+    ) -> Decision:
+        """The decision on one listing, stored.
+
+        Args:
+            asked: the listing.
+            options: how much is wanted.
+            deadline: on the clock of `tools`.
+            request_key: names this request among all; a repeat is answered with the first decision.
+
+        Raises:
+            StoreError: it could not be stored, so there is no answer.
+            ConflictError: `request_key` was used for another revision.
+            OverloadedError: no room or no time, and the caller wants to hear that.
+        """
+        stages, started = self.tools.metrics.stages, self.tools.clock()
+        listing, digests = await self._with_photos(asked, deadline)
+        revision = revision_of(listing, digests, asked.revision)
+        looked = self.tools.clock()
+        if asked.photos:
+            stages["photos"].observe(looked - started)
+        if request_key is not None or not options.rescan:
+            known = await self.tools.committer.find(
+                request_key, None if options.rescan else revision.revision, revision.revision
+            )
+            stages["find"].observe(self.tools.clock() - looked)
+            if known is not None:
+                self.tools.metrics.repeats.inc()
+                return _told(known)
+        work = await self._scored(listing, options, deadline)
+        stored_from = self.tools.clock()
+        draft = Draft(revision, self._decision(work, revision), request_key, options.rescan)
+        decision = _told(await self.tools.committer.commit(draft))
+        stages["commit"].observe(self.tools.clock() - stored_from)
+        self._count(work, decision)
+        return decision
+
+    def close(self) -> None:
+        """Let go of the threads that read and write photos."""
+        self._disk.shutdown()
+
+    async def _with_photos(self, asked: ListingIn, deadline: float) -> tuple[Listing, tuple[str, ...]]:
+        """The listing with the photos that could be had, and their hashes; all of them are kept by now."""
+        if not asked.photos:
+            return asked.listing((), ()), ()
+        limit = self.settings.max_photos
+        got = await asyncio.gather(*(self._photo(photo, deadline) for photo in asked.photos[:limit]))
+        photos = tuple(photo for photo in got if isinstance(photo, tuple))
+        unread = [reason for reason in got if isinstance(reason, str)]
+        if len(asked.photos) > limit:
+            unread.append(f"{len(asked.photos) - limit} photos are over the limit of {limit}")
+        return asked.listing(tuple(photo for photo, _ in photos), tuple(unread)), tuple(
+            digest for _, digest in photos
+        )
+
+    async def _photo(self, photo: PhotoIn, deadline: float) -> tuple[bytes, str] | str:
+        """The photo's bytes and hash, or why it could not be had."""
+        loop = asyncio.get_running_loop()
+        if photo.sha256 is not None:
+            try:
+                return await loop.run_in_executor(
+                    self._disk, self.tools.photos.get, photo.sha256
+                ), photo.sha256
+            except StallwartError:
+                return "a photo is not among those that are kept"
+        content = photo.base64
+        if photo.url is not None:
+            fetched = await self._fetched(photo.url, deadline)
+            if isinstance(fetched, str):
+                return fetched
+            content = fetched
+        assert content is not None
+        if len(content) > self.settings.max_photo_bytes:
+            return f"a photo has {len(content):,} bytes, over the limit of {self.settings.max_photo_bytes:,}"
+        digest = sha256(content).hexdigest()
+        if not self.tools.photos.known(digest):
+            await loop.run_in_executor(self._disk, self.tools.photos.put, content)
+        return content, digest
+
+    async def _fetched(self, url: str, deadline: float) -> bytes | str:
+        clock = self.tools.clock
+        until = clock() + _FETCH_UNTIL * max(0.0, deadline - clock())
+        try:
+            return await self.tools.fetcher.fetch_photo(url, int(until * 1e3))
+        except PhotoError as err:
+            return f"a photo {err}"
+
+    async def _scored(self, listing: Listing, options: Options, deadline: float) -> Work:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: Work) -> None:
+            try:
+                loop.call_soon_threadsafe(_resolve, done)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        clock, engine = self.tools.clock, self.tools.engine
+        until = deadline - _COMMIT_RESERVE * max(0.0, deadline - clock())
+        try:
+            work = engine.submit(listing, options.evidence, until, wake)
+        except OverloadedError as err:
+            self.tools.metrics.shed.inc()
+            if options.on_failure == "error":
+                raise
+            work = Work(listing, "none", clock(), until, engine.runtime, wake, failed=f"overloaded: {err}")
+            return work
+        try:
+            await asyncio.wait_for(done, max(0.0, until - clock()))
+        except TimeoutError:
+            if work.scored is None and not work.failed:
+                work.failed = "the deadline was over before the listing was scored"
+        if work.scored is None and options.on_failure == "error":
+            raise OverloadedError(f"{work.failed}; try again with a longer deadline")
+        return work
+
+    def _decision(self, work: Work, revision: Revision) -> Decision:
+        """The draft of the decision; its cause and what it supersedes are settled when it is stored."""
+        runtime, scored, now_ms = work.runtime, work.scored, self.tools.now_ms()
+        values = None if scored is None or scored.scores is None else scored.scores.tolist()
+        return Decision.model_construct(
+            decision_id=f"d_{now_ms:012x}{secrets.token_hex(10)}",
+            listing_id=revision.listing_id,
+            revision=revision.revision,
+            action=scored.ruling.action if scored else Action.REVIEW,
+            policies=scored.ruling.policies if scored else (),
+            reason=scored.ruling.reason if scored else work.failed,
+            scores=None if values is None else dict(zip(runtime.policies, values, strict=True)),
+            thresholds=runtime.thresholds,
+            evidence=work.found,
+            bundle=runtime.digest,
+            taxonomy=runtime.taxonomy,
+            cause=Cause.NEW,
+            supersedes=None,
+            decided_at_ms=now_ms,
+        )
+
+    def _count(self, work: Work, decision: Decision) -> None:
+        metrics = self.tools.metrics
+        for stage, seconds in work.seconds.items():
+            metrics.stages[stage].observe(seconds)
+        metrics.computed.inc(work.computed)
+        metrics.cached.inc(work.cached)
+        policy = decision.policies[0] if decision.policies else ""
+        metrics.decisions.labels(decision.action, policy, decision.bundle[:12]).inc()
+        if work.failed:
+            metrics.failures.labels(work.failed.split(":")[0].split("(")[0].strip()).inc()
+
+
+def _resolve(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _told(answer: Decision | Conflict) -> Decision:
+    if isinstance(answer, Conflict):
+        raise ConflictError(
+            "this Idempotency-Key was used for another listing or revision; use a new key for new content"
+        )
+    return answer
