@@ -34,6 +34,12 @@ def train(
         bool,
         typer.Option("--int8", help="Ship 8-bit encoders, and print what that costs in quality."),
     ] = False,
+    lexicon: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--lexicon", help="CSV with the columns term,slang: also train on copies with slang replaced."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the recipe's.")] = None,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -52,6 +58,8 @@ def train(
     chosen = read_recipe(recipe)
     if seed is not None:
         chosen = chosen.model_copy(update={"seed": seed})
+    for path in lexicon or ():
+        chosen = chosen.with_slang(str(path))
     trained = run(
         shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until),
         chosen,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stallwart.core.errors import DataError
 from stallwart.model.features import Features
+from stallwart.training.augment import Copy
 from stallwart.training.loss import focal_loss, focal_loss_per_policy
 from stallwart.training.members import EmbeddingMember, Ensemble, LexicalMember, Linear, Member
 from stallwart.training.recipe import MemberRecipe
@@ -31,6 +32,7 @@ class Examples:
         weights: (n,) float32, how many listings each row stands for, times its emphasis.
         latest: (n,) bool, the latest month, on which early stopping looks; it is fitted on where a member
             has no patience.
+        copies: changed copies of the same n listings (`training/augment.py`).
     """
 
     features: Features
@@ -38,6 +40,7 @@ class Examples:
     targets: NDArray[np.int64]
     weights: NDArray[np.float32]
     latest: NDArray[np.bool_]
+    copies: tuple[Copy, ...] = ()
 
     def __getitem__(self, which: NDArray[np.bool_]) -> "Examples":
         """The rows that a mask selects."""
@@ -47,7 +50,27 @@ class Examples:
             self.targets[which],
             self.weights[which],
             self.latest[which],
+            tuple(copy[which] for copy in self.copies),
         )
+
+    def with_copies(self, share: float, reads: tuple[str, ...], latest_too: bool) -> "Examples":
+        """The same rows, and their copies that differ for `reads`, which take `share` of a row's weight.
+
+        Several copies of one row take that share together. Rows of the latest month have none unless
+        `latest_too`: early stopping looks at listings as they are.
+        """
+        changed = [copy.changed(reads) & (~self.latest | latest_too) for copy in self.copies]
+        counts = np.sum(changed, axis=0, dtype=np.int64)
+        weights: list[NDArray[np.floating]] = [np.where(counts > 0, 1 - share, 1) * self.weights]
+        features, titles, targets, latest = self.features, self.titles, [self.targets], [self.latest]
+        for copy, which in zip(self.copies, changed, strict=True):
+            features = features.followed_by(copy.features[which])
+            titles = titles.followed_by(copy.features[which].without_text())
+            weights.append((share / np.maximum(counts, 1) * self.weights)[which])
+            targets.append(self.targets[which])
+            latest.append(self.latest[which])
+        joined = np.concatenate(weights).astype(np.float32)
+        return Examples(features, titles, np.concatenate(targets), joined, np.concatenate(latest))
 
     def with_titles(self, share: float) -> "Examples":
         """The same rows, and a title-only copy of each that has one, which takes `share` of its weight."""
@@ -79,6 +102,8 @@ def fit_member(recipe: MemberRecipe, examples: Examples, k: int, seed: int) -> M
         raise DataError(
             f"no training listing has a {' or a '.join(recipe.reads)} for the member {recipe.kind!r}"
         )
+    if recipe.augmented:
+        examples = examples.with_copies(recipe.augmented, recipe.reads, latest_too=not recipe.patience)
     if recipe.title_only:
         examples = examples.with_titles(recipe.title_only)
     with torch.random.fork_rng(devices=[]):

@@ -23,7 +23,8 @@ from stallwart.core.taxonomy import Taxonomy
 from stallwart.encoders.lexical import VERSION as LEXICON
 from stallwart.model.bundle import Calibration
 from stallwart.model.material import Material
-from stallwart.store.files import whole_file
+from stallwart.store.files import file_digest, whole_file
+from stallwart.training.augment import Copy
 from stallwart.training.calibrate import base_rate_calibration, fit_calibration
 from stallwart.training.examples import Roles, choose_examples
 from stallwart.training.fit import Examples, ensemble_log_odds, fit_member, readable
@@ -95,6 +96,7 @@ def fit_origins(
     origins: list[Origin],
     work: Path,
     track: Track = silent,
+    copies: tuple[Copy, ...] = (),
 ) -> list[Fitted]:
     """All origins fitted in order; a member that an interrupted run finished is taken from `work`.
 
@@ -105,6 +107,7 @@ def fit_origins(
         origins: as `plan` gives them.
         work: folder that belongs to this very run.
         track: shows how far it is.
+        copies: changed copies of the material's listings; they are trained on, never scored.
     """
     k = len(taxonomy.ids)
     confusion = np.full(len(material.rows), np.nan)
@@ -113,7 +116,7 @@ def fit_origins(
     members: list[Member] = []
     for origin, which in track(jobs, "training", len(jobs)):
         if which == 0:
-            members, roles, examples = [], *_examples(material, recipe, origin, confusion)
+            members, roles, examples = [], *_examples(material, recipe, origin, confusion, copies)
         member = recipe.members[which]
         # A market without photos, say, goes on without the members that read nothing else
         for seed in range(member.seeds if readable(member, examples.features).any() else 0):
@@ -164,7 +167,11 @@ def unseen_seller_rows(fitted: list[Fitted], rows: Rows) -> NDArray[np.bool_]:
 
 
 def _examples(
-    material: Material, recipe: Recipe, origin: Origin, confusion: NDArray[np.float64]
+    material: Material,
+    recipe: Recipe,
+    origin: Origin,
+    confusion: NDArray[np.float64],
+    copies: tuple[Copy, ...],
 ) -> tuple[Roles, Examples]:
     features, targets = material.at(origin.train), material.rows.labels[origin.train]
     roles = choose_examples(features, targets, recipe.examples, recipe.seed, confusion[origin.train])
@@ -176,6 +183,7 @@ def _examples(
         targets=targets[roles.places],
         weights=roles.weights,
         latest=months == months.max(),
+        copies=tuple(copy[np.searchsorted(material.places, chosen)] for copy in copies),
     )
     return roles, examples
 
@@ -209,10 +217,17 @@ def run_folder(cache_dir: Path, recipe: Recipe, material: Material, taxonomy: Ta
         "split": [str(material.split.train_until), str(material.split.validate_until)],
         "taxonomy": taxonomy.digest,
         "encoders": recipe.encoders.model_dump(),
+        "augment": recipe.augment.model_dump(),
+        "seed": recipe.seed,
+        "word lists": [_digest(Path(path)) for path in (*recipe.augment.slang, *recipe.augment.synonyms)],
         "versions": versions(),
     }
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     return cache_dir / "runs" / digest[:32]
+
+
+def _digest(path: Path) -> str:
+    return file_digest(path) if path.is_file() else ""  # what is wrong with it is said where it is read
 
 
 def versions() -> dict[str, str]:

@@ -99,7 +99,7 @@ def _photos(material: Material, sources: Sources, settings: Settings) -> Iterato
     with_photo = train.listing_ids[train.has_photo]
     chosen = set(with_photo[:: max(1, len(with_photo) // MOST_EXAMPLES)].tolist())
     stream = read_listings(
-        sources.listings, sources.columns, settings, Rejects(settings.max_rejects), decode=False
+        sources.listings, sources.columns, settings, Rejects.within(settings), decode=False
     )
     for listing in stream:
         if listing.listing_id in chosen and listing.photos:

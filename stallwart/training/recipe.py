@@ -42,6 +42,7 @@ class MemberRecipe(_Table):
         noise: standard deviation of noise on the standardised embeddings.
         title_only: share of a listing's weight that goes to a copy with its title and without its
             description, so that a shop's template does not stand for a policy.
+        augmented: share of a listing's weight that goes to its changed copies, as `[augment]` makes them.
         mix: probability that a row's photo is swapped for one of another listing with the same label.
         epochs: passes over the examples.
         patience: stop after so many epochs without a better macro average precision on the latest month
@@ -63,6 +64,7 @@ class MemberRecipe(_Table):
     modality_dropout: float = Field(default=0.3, ge=0, le=1)
     noise: float = Field(default=0.0, ge=0)
     title_only: float = Field(default=0.0, ge=0, lt=1)
+    augmented: float = Field(default=0.0, ge=0, lt=1)
     mix: float = Field(default=0.0, ge=0, le=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=0, ge=0)
@@ -93,6 +95,35 @@ class ExamplesRecipe(_Table):
     hard_weight: float = Field(default=1.0, gt=0)
 
 
+class AugmentRecipe(_Table):
+    """How copies of training listings are changed; a member's `augmented` says what they weigh.
+
+    Attributes:
+        text: ways to change words; each copy is changed in one of them, drawn among those that find
+            something to change: `noise` (slips of the hand), `evasion` (look-alike letters, digits for
+            letters, separators, invisible signs), `slang` and `synonyms` (from word lists).
+        photo: ways to change photos, one drawn for each photo: `flip` (mirrored), `crop`.
+        copies: of each listing.
+        slang, synonyms: word lists (`training/wordlist.py`); paths from where the command runs.
+        slang_policies: policies in whose listings slang is also replaced by what it stands for; in others
+            the same words may be honest.
+    """
+
+    text: tuple[Literal["noise", "evasion", "slang", "synonyms"], ...] = ()
+    photo: tuple[Literal["flip", "crop"], ...] = ()
+    copies: int = Field(default=1, ge=1, le=10)
+    slang: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
+    slang_policies: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _lists_are_used(self) -> "AugmentRecipe":
+        for kind, files in (("slang", self.slang), ("synonyms", self.synonyms)):
+            if (kind in self.text) != bool(files):
+                raise ValueError(f'"{kind}" among text and a word list under {kind} belong together')
+        return self
+
+
 class CertificationRecipe(_Table):
     """How thresholds are certified.
 
@@ -115,8 +146,34 @@ class Recipe(_Table):
     encoders: EncodersRecipe = EncodersRecipe()
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
     examples: ExamplesRecipe = ExamplesRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
     certification: CertificationRecipe = CertificationRecipe()
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _copies_are_used(self) -> "Recipe":
+        made = bool(self.augment.text or self.augment.photo)
+        if made != any(member.augmented for member in self.members):
+            raise ValueError("augment.text or photo and a member with augmented above 0 belong together")
+        return self
+
+    def with_slang(self, path: str) -> "Recipe":
+        """The same recipe with copies whose slang is replaced as the word list at `path` says.
+
+        Members that the recipe gives no copies get them, for half of a listing's weight.
+        """
+        augment = self.augment.model_copy(
+            update={
+                "text": tuple(dict.fromkeys((*self.augment.text, "slang"))),
+                "slang": tuple(dict.fromkeys((*self.augment.slang, path))),
+            }
+        )
+        members = self.members
+        if not any(member.augmented for member in members):
+            members = tuple(
+                one.model_copy(update={"augmented": 0.5}) if "text" in one.reads else one for one in members
+            )
+        return self.model_copy(update={"augment": augment, "members": members})
 
 
 def read_recipe(name: str) -> Recipe:

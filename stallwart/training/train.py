@@ -28,6 +28,7 @@ from stallwart.model import bundle as parts
 from stallwart.model.bundle import Bundle, Calibration, read_bundle, seal
 from stallwart.model.material import Material, Sources, gather
 from stallwart.store.files import whole_folder
+from stallwart.training.augment import make_copies
 from stallwart.training.fit import macro_average_precision
 from stallwart.training.members import Ensemble
 from stallwart.training.origins import (
@@ -99,7 +100,6 @@ def train(
     cache = EmbeddingCache(settings.cache_dir)
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
     material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
-    cache.close()
     if not (material.rows.labels[material.split.train] > 0).any():
         left_out = ", ".join(
             f"{n:,} {kind}: {reason}" for (kind, reason), n in material.rejects.counts.items()
@@ -108,9 +108,11 @@ def train(
             f"no listing before {material.split.train_until} breaks a policy, so there is nothing to learn"
             f" (left out: {left_out or 'nothing'}); check --labels, --policies and the dates"
         )
+    copies = make_copies(material, sources, embedder, recipe.augment, recipe.seed, settings, track)
+    cache.close()
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     origins = plan(material, recipe.certification.first_origin_months, rolling=certify)
-    fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track)
+    fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track, copies)
     rolling, final, calibration = calibrated(fitted, material, sources.taxonomy)
     certificates = _certificates(rolling, final, recipe, certify)
     unseen: tuple[Certificate, ...] = ()

@@ -15,6 +15,7 @@ from stallwart.encoders.embed import Embedder
 from stallwart.encoders.graphs import PhotoGraph, TextGraph
 from stallwart.encoders.table import exported
 from stallwart.model.material import Sources, gather
+from stallwart.training.augment import make_copies
 from stallwart.training.fit import macro_average_precision
 from stallwart.training.origins import fit_origins, plan, run_folder
 from stallwart.training.recipe import MemberRecipe, Recipe
@@ -51,11 +52,12 @@ def tune(
     cache = EmbeddingCache(settings.cache_dir)
     embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
     material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
+    copies = make_copies(material, sources, embedder, recipe.augment, recipe.seed, settings, track)
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     chosen = plan(material, recipe.certification.first_origin_months, rolling=True)[-origins:]
 
     def figure(candidate: Recipe) -> float:
-        fitted = fit_origins(material, candidate, sources.taxonomy, chosen, work)
+        fitted = fit_origins(material, candidate, sources.taxonomy, chosen, work, copies=copies)
         return float(
             np.mean(
                 [
