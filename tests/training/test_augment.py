@@ -151,7 +151,10 @@ def test_a_word_list_from_the_command_line_is_used_and_its_bad_lines_are_said(sa
 
 
 def test_a_member_that_weighs_copies_needs_copies():
-    for changes in ({"augment": AugmentRecipe(text=("noise",))}, {"members": augmented_recipe(text=("noise",)).members}):
+    for changes in (
+        {"augment": AugmentRecipe(text=("noise",))},
+        {"members": augmented_recipe(text=("noise",)).members},
+    ):
         with pytest.raises(ValueError, match="belong together"):
             type(RECIPE).model_validate(RECIPE.model_copy(update=changes).model_dump())
     with pytest.raises(ValueError, match="belong together"):
