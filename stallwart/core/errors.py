@@ -7,6 +7,7 @@
     │   └── NotFoundError      there is no such decision, photo or route                HTTP 404
     ├── ConflictError  a key was used before, for something else                exit 3, HTTP 409
     ├── OverloadedError    no room, or the deadline is over before the work is  exit 5, HTTP 503
+    ├── StoreError     the database is gone, locked or full; nothing was half kept   exit 5, HTTP 503
     ├── BundleError    a bundle is foreign, truncated or tampered with          exit 4, HTTP 503
     ├── GateError      a gate was not met: the work is done, the answer is no   exit 1, HTTP 409
     └── AccessError    who asks may not, or not now                             exit 2
@@ -94,6 +95,14 @@ class OverloadedError(StallwartError):
     def __init__(self, message: str, retry_after_seconds: float = 1.0):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StoreError(StallwartError):
+    """The database is gone, locked or full: nothing was half written, and the same request may be sent again."""
+
+    code = "store"
+    exit_code = 5
+    http_status = 503
 
 
 class AccessError(StallwartError):

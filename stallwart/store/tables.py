@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -43,11 +44,26 @@ revisions = Table(
     Column("price", Float),
     Column("language", Text),
     Column("listed_at_ms", BigInteger),
-    Column("stored_at_ms", BigInteger, nullable=False, index=True),
+    Column("stored_at_ms", BigInteger, nullable=False),
     Column("purged_at_ms", BigInteger),
+    Index(
+        "ix_revisions_kept",
+        "stored_at_ms",
+        sqlite_where=text("purged_at_ms IS NULL"),
+        postgresql_where=text("purged_at_ms IS NULL"),
+    ),
 )
 
-# Append-only.
+# Which revisions show a photo, by its sha256: one that none shows any more is deleted.
+photo_uses = Table(
+    "photo_uses",
+    metadata,
+    Column("photo", Text, primary_key=True),
+    Column("revision", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Append-only, but for evidence, which is emptied with the words that it quotes.
 decisions = Table(
     "decisions",
     metadata,

@@ -1,0 +1,1 @@
+"""The steps that bring a database to `tables.py`; run by `stallwart db upgrade`."""
