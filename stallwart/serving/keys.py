@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from stallwart.core.errors import ConfigError, QuotaError, ScopeError, UnauthenticatedError
 from stallwart.core.settings import Settings
+from stallwart.store.database import store_errors
 from stallwart.store.keys import ApiKey, Scope, key_id_of, read_key, secret_digest
 from stallwart.store.quotas import take_tokens
 
@@ -94,6 +95,7 @@ class Authenticator:
             UnauthenticatedError: no key, or none that is valid now.
             ScopeError: the key lacks the scope.
             QuotaError: the key's quota of this minute is used up.
+            StoreError: the database does not answer.
         """
         return self.cached(authorization, scope) or self.load(authorization, scope)
 
@@ -121,7 +123,7 @@ class Authenticator:
             UnauthenticatedError: no key, or none that is valid now.
             ScopeError: the key lacks the scope.
             QuotaError: the key's quota of this minute is used up.
-            sqlalchemy.exc.OperationalError: the database does not answer.
+            StoreError: the database does not answer.
         """
         if self._insecure_local:
             return LOCAL
@@ -143,7 +145,8 @@ class Authenticator:
 
     def _read(self, key_id: str) -> _Known:
         known = _Known(None, self._now_ms())  # the age counts from before the answer
-        known.key = read_key(self._engine, key_id)
+        with store_errors("the API key cannot be read"):
+            known.key = read_key(self._engine, key_id)
         if known.key:
             known.caller = Caller(known.key.key_id, known.key.name, known.key.scopes)
         with self._memory:
@@ -196,7 +199,8 @@ class Authenticator:
             return
         limit = known.key.per_minute
         wanted = max(1, limit // _LEASES_PER_MINUTE)
-        granted = take_tokens(self._engine, known.key.key_id, minute, wanted, limit)
+        with store_errors("the key's quota cannot be read"):
+            granted = take_tokens(self._engine, known.key.key_id, minute, wanted, limit)
         with self._memory:
             if known.tokens.minute != minute:
                 known.tokens.minute, known.tokens.left = minute, 0

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from stallwart.core.errors import ConfigError
+from stallwart.store.database import reading
 from stallwart.store.tables import api_keys
 
 _FORM = re.compile(r"sw_([0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
@@ -109,14 +110,14 @@ def create_key(
 
 def read_key(engine: Engine, key_id: str) -> ApiKey | None:
     """The key with this id, also where it is expired or revoked; None where there is none."""
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         row = connection.execute(select(api_keys).where(api_keys.c.key_id == key_id)).one_or_none()
     return _key(row) if row else None
 
 
 def list_keys(engine: Engine) -> list[ApiKey]:
     """All keys, the oldest first, the expired and revoked ones too."""
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at_ms, api_keys.c.key_id))
         return [_key(row) for row in rows]
 

@@ -39,8 +39,8 @@ def take_tokens(engine: Engine, key_id: str, minute: int, wanted: int, limit: in
 
 def _open_window(connection: Connection, key_id: str, minute: int) -> bool:
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = insert(quota_windows).values(key_id=key_id, minute=minute, taken=0)
-    return connection.execute(row.on_conflict_do_nothing()).rowcount > 0
+    row = insert(quota_windows).values(key_id=key_id, minute=minute, taken=0).on_conflict_do_nothing()
+    return connection.execute(row.returning(quota_windows.c.minute)).first() is not None
 
 
 def _forget_old(connection: Connection, key_id: str, minute: int) -> None:
