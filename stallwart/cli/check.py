@@ -38,7 +38,7 @@ def check(
     given = shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until)
     settings, files = shared.read_settings(), listing_files(given.listings, given.labels)
     until = (given.train_until, given.validate_until) if given.train_until and given.validate_until else None
-    with Rejects(settings.max_rejects, log=rejects_to) as rejects:
+    with Rejects.within(settings, rejects_to) as rejects:
         of_labels = rejects.beside()
         known = read_labels(given.labels or files, given.columns, given.taxonomy, of_labels)
         found = check_data(

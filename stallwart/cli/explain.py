@@ -42,8 +42,8 @@ def explain(
     settings = shared.read_settings()
     scorer = Scorer(read_bundle(bundle), settings, EmbeddingCache(settings.cache_dir))
     files = listing_files(listings)
-    rejects = Rejects(settings.max_rejects)
-    stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False)
+    rejects = Rejects.within(settings)
+    stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False, to_rule=True)
     found = next((one for one in stream if one.listing_id == listing), None)
     if found is None:
         raise DataError(

@@ -27,6 +27,9 @@ def score(
 ) -> None:
     """Score listings: for each policy a calibrated probability, and what the bundle's thresholds make of it.
 
+    A listing that cannot be scored, as one with neither words nor a photo that can be read, is ruled `review`
+    and says why; a row without an id of its own is left out and counted.
+
     Memory does not grow with the number of rows. The file appears when it is whole; a run that is
     interrupted goes on from the embeddings that it had made.
 
@@ -40,8 +43,8 @@ def score(
     cache = EmbeddingCache(settings.cache_dir)
     scorer = Scorer(read_bundle(bundle), settings, cache)
     files = listing_files(listings)
-    with Rejects(settings.max_rejects, rejects_to) as rejects:
-        stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False)
+    with Rejects.within(settings, rejects_to) as rejects:
+        stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False, to_rule=True)
         shown = shared.show_progress(stream, "scoring", count_rows(files))
         counts = write_scores(scorer.score(shown), scorer.bundle, out)
     cache.close()
@@ -60,4 +63,4 @@ def score(
     said = ", ".join(f"{count:,} {action}" for action, count in counts.items())
     print(f"{total:,} listings scored: {said}; written to {out}")  # noqa: T201
     for reason, count in (*facts["left_out"].items(), *scorer.embedder.counts.failures.items()):  # type: ignore[attr-defined]
-        shared.say(f"left out, {reason}: {count:,}")
+        shared.say(f"left out or cut, {reason}: {count:,}")

@@ -20,7 +20,7 @@ class Listing:
         listed_at: when, in UTC, or None where unknown.
         price: in the market's currency, or None.
         language: as the market states it, or None.
-        unread: why a photo that the seller published is not among `photos`, one entry for each.
+        unread: why a photo or text that the seller published is not here, one entry for each.
     """
 
     listing_id: str

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_rejects: int = Field(
         default=100,
         ge=0,
-        description="Rejected rows, or photos, of a run that are tolerated; more of them stop it once they are"
+        description="Rejected rows, or photos, that a run tolerates; more of them stop it once they are"
         " over 1 %.",
     )
     max_reject_share: float = Field(

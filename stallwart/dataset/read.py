@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stallwart.content.photo import PhotoError, PhotoTooLargeError, decode_photo, photo_size
 from stallwart.core.listing import Listing
@@ -30,6 +30,7 @@ def read_listings(
     *,
     now: datetime | None = None,
     decode: bool = True,
+    to_rule: bool = False,
 ) -> Iterator[Listing]:
     """The usable listings of files and folders, in order.
 
@@ -45,11 +46,14 @@ def read_listings(
         rejects: is told of everything left out.
         now: latest believable time; the clock's if None.
         decode: decode every photo once to see that it is whole; else only its header and bounds are checked.
+        to_rule: the listings wait for a ruling, so none with an id of its own is lost for what it lacks: one
+            with neither words nor a usable photo is handed out, a date that cannot be is taken as missing,
+            and so is a title or description of a wrong type, which joins what is `unread`.
 
     Raises:
         DataError: a file cannot be read, lacks a column, or too much is rejected (checked after each file).
     """
-    reader = _Reader(columns, limits, rejects, now or datetime.now(UTC), decode)
+    reader = _Reader(columns, limits, rejects, now or datetime.now(UTC), decode, to_rule)
     for file in listing_files(paths):
         yield from reader.read(file)
         rejects.check()
@@ -59,10 +63,17 @@ class _Reader:
     """What one run over all files shares: the limits and the ids met."""
 
     def __init__(
-        self, columns: Columns, limits: Settings, rejects: Rejects, now: datetime, decode: bool
+        self,
+        columns: Columns,
+        limits: Settings,
+        rejects: Rejects,
+        now: datetime,
+        decode: bool,
+        to_rule: bool,
     ) -> None:
         self._columns, self._limits, self._rejects = columns, limits, rejects
         self._now, self._decode = now if now.tzinfo else now.replace(tzinfo=UTC), decode
+        self._to_rule = to_rule
         self._seen: set[int] = set()
 
     def read(self, file: Path) -> Iterator[Listing]:
@@ -89,25 +100,40 @@ class _Reader:
         key = int.from_bytes(hashlib.blake2b(listing_id.encode(errors="replace"), digest_size=8).digest())
         if key in self._seen:
             raise RejectError("repeated listing_id", listing_id)
-        photos, unread = self._photos(row, file)
+        unread: list[str] = []
         listing = Listing(
             listing_id=listing_id,
-            title=self._text(row, file, "title"),
-            description=self._text(row, file, "description"),
-            listed_at=as_time(values.get("listed_at"), "listed_at", self._now),
-            photos=photos,
-            unread=unread,
+            title=self._text(row, file, "title", unread),
+            description=self._text(row, file, "description", unread),
+            listed_at=self._time(row, file),
+            photos=self._photos(row, file, unread),
+            unread=tuple(unread),
             seller_id=self._aside(row, file, "seller_id", as_id),
             price=self._aside(row, file, "price", as_number),
             language=self._aside(row, file, "language", as_id),
         )
-        if not listing.text and not listing.photos:
+        if not (listing.text or listing.photos or self._to_rule):
             raise RejectError("neither words nor a usable photo", listing_id)
         self._seen.add(key)
         return listing
 
-    def _text(self, row: Row, file: Path, name: str) -> str | None:
-        text = as_text(row.values.get(name), name)
+    def _time(self, row: Row, file: Path) -> datetime | None:
+        def read(value: Any, name: str) -> datetime | None:
+            return as_time(value, name, self._now)
+
+        if self._to_rule:
+            return cast(datetime | None, self._aside(row, file, "listed_at", read))
+        return read(row.values.get("listed_at"), "listed_at")
+
+    def _text(self, row: Row, file: Path, name: str, unread: list[str]) -> str | None:
+        try:
+            text = as_text(row.values.get(name), name)
+        except RejectError as problem:
+            if not self._to_rule:
+                raise
+            self._add(file, row, "field", problem)
+            unread.append(problem.reason)
+            return None
         if text is None:
             return None
         if len(text) > self._limits.max_text_chars:
@@ -128,10 +154,9 @@ class _Reader:
             self._add(file, row, "field", problem)
             return None
 
-    def _photos(self, row: Row, file: Path) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-        """The photos that can be used, and why each other one cannot."""
+    def _photos(self, row: Row, file: Path, unread: list[str]) -> tuple[bytes, ...]:
+        """The photos that can be used; why each other one cannot is added to `unread`."""
         photos: list[bytes] = []
-        unread: list[str] = []
         for place, value in enumerate(photo_values(row.values.get("images"))):
             self._rejects.photos += 1
             try:
@@ -141,7 +166,7 @@ class _Reader:
             except RejectError as problem:
                 self._add(file, row, "photo", problem)
                 unread.append(problem.reason)
-        return tuple(photos), tuple(unread)
+        return tuple(photos)
 
     def _photo(self, value: bytes | str, file: Path) -> bytes:
         max_bytes, max_pixels = self._limits.max_photo_bytes, self._limits.max_photo_pixels

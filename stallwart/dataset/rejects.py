@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import IO, Literal, Self
 
 from stallwart.core.errors import ConfigError, DataError
+from stallwart.core.settings import Settings
 
 # A `row` is left out, a `photo` is left out and its listing kept, a `field` is cut or taken as missing.
 Kind = Literal["row", "photo", "field"]
 
 _EXAMPLES = 10
-_SHARE = 0.01
+_SHARE = 0.01  # tolerated whatever their number
+_FEWEST = 20  # met, before a share of them says anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,9 @@ class Rejects:
     """Counts of everything left out; a context manager where a `log` is given.
 
     Attributes:
-        max_rejects: rejected rows, or photos, that are always tolerated; above it at most 1 % of them may be.
+        max_rejects: rejected rows, or photos, that are tolerated; above it at most 1 % of them may be.
         log: CSV file that gets every single reject, or None.
+        max_share: share of rows, or photos, of which no more may be rejected however few they are.
         rows: rows met so far, used or not.
         photos: photos met so far, used or not.
         counts: how often each (kind, reason) occurred.
@@ -53,11 +56,17 @@ class Rejects:
 
     max_rejects: int = 100
     log: Path | None = None
+    max_share: float = 0.5
     rows: int = 0
     photos: int = 0
     counts: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     examples: dict[tuple[Kind, str], list[Reject]] = field(default_factory=dict)
     _file: IO[str] | None = None
+
+    @classmethod
+    def within(cls, limits: Settings, log: Path | None = None) -> Self:
+        """None so far, under the limits of an installation."""
+        return cls(limits.max_rejects, log, limits.max_reject_share)
 
     def __enter__(self) -> Self:
         if self.log is not None:
@@ -75,7 +84,7 @@ class Rejects:
 
     def beside(self) -> Self:
         """Counts of their own, for another kind of file, that write to the same log."""
-        return type(self)(self.max_rejects, _file=self._file)
+        return type(self)(self.max_rejects, max_share=self.max_share, _file=self._file)
 
     def __iter__(self) -> Iterator[Reject]:
         """The kept examples, by kind and reason."""
@@ -100,20 +109,23 @@ class Rejects:
         """Nothing, while rejects are few.
 
         Raises:
-            DataError: more rows, or photos, than `max_rejects` and than 1 % of those met were rejected.
+            DataError: more rows, or photos, were rejected than `max_rejects` and than 1 % of those met; or,
+                of at least 20, a larger share than `max_share`.
         """
         self._check("row", "rows", self.rows)
         self._check("photo", "photos", self.photos)
 
     def _check(self, kind: Kind, what: str, seen: int) -> None:
         rejected = self.total(kind)
-        if rejected <= self.max_rejects or rejected <= _SHARE * seen:
+        many = rejected > self.max_rejects and rejected > _SHARE * seen
+        if not many and (seen < _FEWEST or rejected <= self.max_share * seen):
             return
+        allow = "STALLWART_MAX_REJECTS" if many else "STALLWART_MAX_REJECT_SHARE"
         reasons = {reason: count for (which, reason), count in self.counts.most_common() if which == kind}
         said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         first = self.examples[kind, next(iter(reasons))][0]
         raise DataError(
             f"{rejected:,} of {seen:,} {what} cannot be used: {said}; for example {first}. "
             "Mend the files or the --columns, see all of them with `stallwart check --rejects-to FILE`, "
-            "or allow more with STALLWART_MAX_REJECTS"
+            f"or allow more with {allow}"
         )

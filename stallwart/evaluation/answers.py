@@ -65,11 +65,13 @@ def alarms(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """The answer in two or three sentences."""
+    """The answer in a few sentences."""
     found = answers(evaluation)
     groups = {status: [a.title for a in found if a.status == status] for status in (STOP, ACT, WATCH, WAIT)}
-    k, may = len(evaluation.taxonomy.ids), len(groups[ACT]) + len(groups[WATCH])
-    parts = [f"{may or 'None'} of {k} policies may act alone{'' if may else ' yet'}."]
+    k, may, waiting = len(evaluation.taxonomy.ids), len(groups[ACT]) + len(groups[WATCH]), len(groups[WAIT])
+    if waiting == k:
+        return f"None of {k} policies may act alone yet: their listings go to reviewers."
+    parts = [f"{may or 'None'} of {k} policies may act alone."]
     if groups[STOP]:
         parts.append(
             f"Later listings broke the certificate of {_and(groups[STOP])}: send those calls to reviewers."
@@ -78,8 +80,8 @@ def headline(evaluation: Evaluation) -> str:
         parts.append(f"The certificate held on later listings for {_and(groups[ACT])}.")
     if groups[WATCH]:
         parts.append(f"For {_and(groups[WATCH])} there are too few later calls to say.")
-    if groups[WAIT]:
-        parts.append(f"{len(groups[WAIT])} may not act yet: their listings go to reviewers.")
+    if waiting:
+        parts.append(f"The other {waiting} may not yet: their listings go to reviewers.")
     return " ".join(parts)
 
 

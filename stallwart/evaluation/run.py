@@ -159,7 +159,7 @@ def _witness(scorer: Scorer, sources: Sources, settings: Settings) -> Witness:
     def content(ids: Sequence[str]) -> Mapping[str, Listing]:
         wanted = set(ids)
         files = listing_files(sources.listings, sources.labels)
-        stream = read_listings(files, sources.columns, settings, Rejects(settings.max_rejects), decode=False)
+        stream = read_listings(files, sources.columns, settings, Rejects.within(settings), decode=False)
         return {listing.listing_id: listing for listing in stream if listing.listing_id in wanted}
 
     def words(listing: Listing, policy: str) -> list[tuple[str, float]]:

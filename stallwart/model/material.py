@@ -110,7 +110,7 @@ def gather(
     Raises:
         DataError: files, labels or dates cannot be used.
     """
-    rejects = Rejects(settings.max_rejects)
+    rejects = Rejects.within(settings)
     labels = read_labels(sources.labels or sources.listings, sources.columns, sources.taxonomy, rejects)
     known = labels.as_of()
     builder = RowsBuilder(sources.taxonomy, known)
@@ -130,7 +130,7 @@ def gather(
     leak_check(split, rows)
     places = np.sort(np.concatenate([getattr(split, name) for name in wanted]))
     chosen = set(rows.listing_ids[places].tolist())
-    again = read_listings(files, sources.columns, settings, Rejects(settings.max_rejects), decode=False)
+    again = read_listings(files, sources.columns, settings, Rejects.within(settings), decode=False)
     embedded = embedder.embed(track(_only(again, chosen), "embedding", len(places)))
     listings, features = collect(embedded, embedder.text.spec.d, embedder.photo.spec.d)
     for reason, count in embedder.counts.failures.items():

@@ -311,9 +311,50 @@ def test_too_many_rejects_stop_the_run(tmp_path: Path) -> None:
         read(many, rejects=Rejects(max_rejects=5))
 
 
+@pytest.mark.parametrize(("bad", "good", "stops"), [(10, 10, False), (11, 10, True), (19, 0, False)])
+def test_rejects_stop_a_small_file_too_when_they_are_most_of_it(
+    tmp_path: Path, bad: int, good: int, stops: bool
+) -> None:
+    rows = [{"listing_id": "", "title": "t"}] * bad + [{"listing_id": i, "title": "t"} for i in range(good)]
+    file = write(tmp_path / "x.csv", rows)
+    if stops:
+        with pytest.raises(DataError, match=r"11 of 21 rows.*STALLWART_MAX_REJECT_SHARE"):
+            read(file)
+    else:
+        assert len(read(file)) == good
+    limits = Settings(max_reject_share=1)
+    assert len(read(file, rejects=Rejects.within(limits))) == good
+
+
+def test_photos_that_are_mostly_missing_stop_a_small_file_too(tmp_path: Path) -> None:
+    rows = [{"listing_id": str(i), "title": "t", "images": "gone.jpg"} for i in range(25)]
+    with pytest.raises(DataError, match="25 of 25 photos"):
+        read(write(tmp_path / "x.csv", rows))
+
+
+def test_what_waits_for_a_ruling_is_not_left_out_for_what_it_lacks(tmp_path: Path) -> None:
+    rows = [
+        {"listing_id": "empty"},
+        {"listing_id": "photo", "images": ["gone.jpg"]},
+        {"listing_id": "title", "title": 7, "description": "brass"},
+        {"listing_id": "date", "title": "lamp", "listed_at": "1066-10-14"},
+        {"title": "nobody's"},
+    ]
+    file, rejects = write(tmp_path / "x.jsonl", rows), Rejects()
+    found = read_listings([file], Columns(), Settings(), rejects, now=NOW, to_rule=True)
+    assert [(one.listing_id, one.text, len(one.unread)) for one in found] == [
+        ("empty", "", 0),
+        ("photo", "", 1),
+        ("title", "brass", 1),
+        ("date", "lamp", 0),
+    ]
+    assert rejects.total("row") == 1
+    assert [one.listing_id for one in read(file)] == []
+
+
 def test_every_reject_is_logged_and_examples_stay_few(tmp_path: Path) -> None:
     file = write(tmp_path / "x.csv", [{"listing_id": "", "title": "secret words"}] * 50)
-    with Rejects(log=tmp_path / "log.csv") as rejects:
+    with Rejects(log=tmp_path / "log.csv", max_share=1) as rejects:
         read(file, rejects=rejects)
     assert rejects.counts == {("row", "no listing_id"): 50}
     assert len(list(rejects)) == 10

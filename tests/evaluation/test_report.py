@@ -10,6 +10,7 @@ from PIL import Image
 
 from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.listing import Listing
+from stallwart.evaluation.answers import headline
 from stallwart.evaluation.evaluate import Besides, Options, evaluate
 from stallwart.evaluation.figures import FIGURES
 from stallwart.evaluation.held import BROKE, HELD, UNSURE
@@ -96,6 +97,12 @@ def test_a_broken_certificate_is_the_first_thing_said(evaluation, html):
     assert broken == ["alcohol"]
     for text in (html, markdown):
         assert text.index("Drift broke Alcohol: certified at 0.90") < text.index("policies may act alone")
+
+
+def test_the_headline_counts_each_policy_once(evaluation):
+    said = headline(evaluation)
+    assert said.startswith("1 of 3 policies may act alone. Later listings broke the certificate of Alcohol:")
+    assert said.endswith("The other 1 may not yet: their listings go to reviewers.")
 
 
 def test_every_figure_in_markdown_comes_with_interval_and_count(evaluation):
@@ -194,7 +201,8 @@ def test_the_same_order_has_the_same_average_precision(evaluation):
 def test_a_report_without_anything_beside_still_reads(make_scored, make_certificate):
     scored = make_scored(200)
     found = evaluate(scored, [make_certificate(p) for p in scored.taxonomy.ids], REVIEW, options=OPTIONS)
-    assert "None of 3 policies may act alone yet." in render_markdown(found)
+    assert headline(found) == "None of 3 policies may act alone yet: their listings go to reviewers."
+    assert headline(found) in render_markdown(found)
     Page().feed(render_html(found))
 
 
