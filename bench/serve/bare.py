@@ -1,4 +1,4 @@
-"""The peer: a bare FastAPI handler that parses the same JSON and answers the same JSON, and does nothing else."""
+"""The peer: a bare FastAPI handler that parses and answers the same JSON and does nothing else."""
 
 from fastapi import FastAPI
 

@@ -2,8 +2,8 @@
 
     python -m bench.serve.client URL --bodies listings.bin ... prints one JSON object
 
-Every latency is kept. At a steady rate, a request's time begins when it was due, not when it was sent, so that
-a server that stalls cannot hide behind its own stall (coordinated omission).
+Every latency is kept. At a steady rate, a request's time begins when it was due, not when it was sent, so
+that a server that stalls cannot hide behind its own stall (coordinated omission).
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""The service with a runtime that does nothing: all of routing, keys, batching, metrics and the commit is on."""
+"""The service with a runtime that does nothing; keys, batching, metrics and the commit are all on."""
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,15 +24,15 @@ class Nothing:
     """Every listing is fine."""
 
     digest, taxonomy, policies = "b" * 64, "c" * 64, _NAMES
-    thresholds = {name: Limits(block=0.9, review=0.2) for name in _NAMES}
+    thresholds: ClassVar = {name: Limits(block=0.9, review=0.2) for name in _NAMES}
 
     def parts(self, listing: Listing) -> Parts:
         return Parts(listing, None, [], {})
 
-    def rule(self, parts: Parts, made: Mapping[bytes, Any]) -> ScoredListing:
+    def rule(self, parts: Parts, _: Mapping[bytes, Any]) -> ScoredListing:
         return ScoredListing(Embedded(parts.listing, None, np.empty((0, 1), np.float32)), _SCORES, _RULING)
 
-    def evidence(self, scored: ScoredListing, level: str) -> None:
+    def evidence(self, *_: Any) -> None:
         return None
 
 

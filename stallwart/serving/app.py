@@ -179,7 +179,8 @@ class _Routes:
         asked = await self._read(request, BatchRequest)
         if len(asked.listings) > self.settings.max_listings:
             raise TooLargeError(
-                f"{len(asked.listings)} listings, and one request takes {self.settings.max_listings}; send fewer"
+                f"{len(asked.listings)} listings, and a request takes"
+                f" {self.settings.max_listings}; send fewer"
             )
         key = self._request_key(request, caller)
         rows = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""What every request passes: a request id, a bound on its bytes as they arrive, a bound on how many there are.
+"""What every request passes: a request id, bounds on its bytes as they arrive and on how many there are.
 
 Plain ASGI, because it is on the path of every request.
 """

@@ -1,4 +1,4 @@
-"""One JSON object a line on stderr: when, what, which request. Never a listing's words, a photo or a secret."""
+"""One JSON object a line on stderr: when, what, which request; never a listing's words or a secret."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ class JsonLines(logging.Formatter):
     """Log records as JSON; what is passed as `extra={"facts": {...}}` becomes keys."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One record as one line."""
         line: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import OrderedDict
@@ -58,10 +59,8 @@ class Embeddings:
         """Keep one embedding."""
         self._keep({key: embedding})
         if self._disk and not self.failed:
-            try:
+            with contextlib.suppress(queue.Full):  # then it will be computed again one day
                 self._waiting.put_nowait((key, embedding))
-            except queue.Full:
-                pass  # the disk is slower than the encoders; it will be computed again one day
 
     def close(self) -> None:
         """Bring what waits to the disk."""

@@ -1,14 +1,16 @@
-"""The service put together: what it opens when it starts, does in the background, and finishes when it stops."""
+"""The service put together: what it opens, does in the background, and finishes when it stops."""
 
 import asyncio
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import Engine as Database
 from sqlalchemy import text as sql
 
 from stallwart.core.errors import BundleError, StallwartError, StoreError
@@ -30,7 +32,7 @@ from stallwart.serving.service import Service, Tools
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import purge
-from stallwart.store.webhooks import ActiveWebhooks
+from stallwart.store.webhooks import Webhook, list_webhooks
 
 _GAUGES_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0
@@ -125,12 +127,16 @@ def create_service_of(
         settings.max_queue_bytes,
         time.monotonic,
     )
-    hooks = ActiveWebhooks(database, settings, wall_ms)
-    committer = Committer(database, settings, wall_ms, hooks, metrics.commit_rows.observe)
+    committer = Committer(
+        database, settings, wall_ms, _Webhooks(database, settings), metrics.commit_rows.observe
+    )
     photos = photo_store(settings)
     fetcher = PhotoFetcher(settings)
     deliverer = Deliverer(
-        database, settings, wall_ms, on_result=lambda result: metrics.webhook_deliveries.labels(result).inc()
+        database,
+        settings,
+        wall_ms,
+        counted=lambda result: metrics.webhook_deliveries.labels(result).inc(),
     )
     service = Service(Tools(engine, committer, photos, fetcher, metrics, wall_ms, time.monotonic), settings)
     metrics.bundle.labels(runtime.digest).set(time.time())
@@ -188,7 +194,7 @@ def create_service_of(
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(engine.close, settings.shutdown_seconds)
             await asyncio.to_thread(committer.close, settings.shutdown_seconds)
-            await asyncio.to_thread(deliverer.close)
+            await asyncio.to_thread(deliverer.stop, settings.shutdown_seconds / 2)
             await asyncio.to_thread(embeddings.close)
             await fetcher.aclose()
             service.close()
@@ -207,6 +213,26 @@ def create_service_of(
         running=running,
     )
     return create_app(parts, settings)
+
+
+class _Webhooks:
+    """Who is told of decisions, read again every few seconds."""
+
+    def __init__(self, database: Database, settings: Settings):
+        self._database, self._seconds = database, settings.key_cache_seconds
+        self._known: list[Webhook] = []
+        self._read_at = -math.inf
+
+    def __call__(self) -> list[Webhook]:
+        """All that were not removed.
+
+        Raises:
+            SQLAlchemyError: the database does not answer; nothing is committed without knowing who is told.
+        """
+        now = time.monotonic()
+        if now - self._read_at >= self._seconds:
+            self._known, self._read_at = list_webhooks(self._database), now
+        return self._known
 
 
 async def _every(seconds: float, work: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ HTTP: errors of `core/errors.py` go up.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -156,10 +157,8 @@ class Service:
         done: asyncio.Future[None] = loop.create_future()
 
         def wake(_: Work) -> None:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_resolve, done)
-            except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
 
         clock, engine = self.tools.clock, self.tools.engine
         until = deadline - _COMMIT_RESERVE * max(0.0, deadline - clock())
