@@ -8,18 +8,20 @@ the order in which they are seen. Unique columns hold the same where a lock woul
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, func, insert, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from sqlalchemy import Connection, select
 
 from stallwart.core.decision import Cause, Decision, Limits
 from stallwart.store.outbox import enqueue
 from stallwart.store.revisions import Revision, read_revision, revision_of
-from stallwart.store.tables import decisions, photo_uses, requests, revisions
+from stallwart.store.statements import READ, Statements, statements
+from stallwart.store.tables import decisions
 from stallwart.store.webhooks import Webhook
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "revision_of",
     "write",
 ]
+
+_THRESHOLDS = TypeAdapter(dict[str, Limits])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,9 @@ def write(
 ) -> list[Decision | Conflict]:
     """What answers each draft, in their order: its own decision or the stored one that it repeats.
 
-    The caller commits, and answers only then. All statements are the same few for one draft and for hundreds.
-    Where two processes meet, PostgreSQL may still end one transaction (SQLSTATE 40001, 40P01 or 23505); it is
-    to be run again, and then finds what the other wrote.
+    The caller commits, and answers only then. The statements are the same few for one draft and for hundreds.
+    PostgreSQL may still end a transaction that met another one (SQLSTATE 40001, 40P01 or 23505); run again,
+    it finds what the other wrote.
 
     Args:
         connection: in a transaction of `database.writing`.
@@ -138,21 +142,18 @@ def write(
         webhooks: who is told of decisions with certain actions.
         now_ms: milliseconds since 1970.
     """
+    sql = statements(connection.dialect.name)
     keys = {draft.request_key for draft in drafts if draft.request_key is not None}
     listings = {draft.revision.listing_id for draft in drafts}
     if connection.dialect.name == "postgresql":
         _lock(connection, listings, keys)
     known = _Known(
-        _by_key(connection, keys),
-        _by_revision(connection, {draft.revision.revision for draft in drafts}),
-        _by_listing(connection, listings),
+        _by_key(connection, sql, keys),
+        _by_revision(connection, sql, {draft.revision.revision for draft in drafts}),
+        _by_listing(connection, sql, listings),
     )
     answers = [known.take(draft) for draft in drafts]
-    _insert_revisions(
-        connection, {draft.revision.revision: draft.revision for draft, *_ in known.new}, now_ms
-    )
-    _insert(connection, decisions, [_decision_row(*new) for new in known.new])
-    _insert(connection, requests, [_request_row(key, decision, now_ms) for key, decision in known.new_keys])
+    _insert(connection, sql, known, now_ms)
     enqueue(connection, [decision for _, decision, _ in known.new], webhooks, now_ms)
     return answers
 
@@ -162,9 +163,10 @@ def find(connection: Connection, wanted: Sequence[Wanted]) -> list[Decision | Co
 
     Of a revision with several decisions it is the last one: the others are superseded.
     """
+    sql = statements(connection.dialect.name)
     known = _Known(
-        _by_key(connection, {one.request_key for one in wanted if one.request_key is not None}),
-        _by_revision(connection, {one.revision for one in wanted if not one.rescan}),
+        _by_key(connection, sql, {one.request_key for one in wanted if one.request_key is not None}),
+        _by_revision(connection, sql, {one.revision for one in wanted if not one.rescan}),
         {},
     )
     return [known.repeated(one.request_key, one.revision, one.rescan) for one in wanted]
@@ -172,7 +174,8 @@ def find(connection: Connection, wanted: Sequence[Wanted]) -> list[Decision | Co
 
 def read_decision(connection: Connection, decision_id: str) -> Decision | None:
     """The decision with this id, as it was answered; None where there is none."""
-    row = connection.execute(select(decisions).where(decisions.c.decision_id == decision_id)).first()
+    query = select(*(decisions.c[name] for name in READ)).where(decisions.c.decision_id == decision_id)
+    row = connection.execute(query).first()
     return None if row is None else _decision(row)
 
 
@@ -180,131 +183,94 @@ def _lock(connection: Connection, listings: Iterable[str], keys: Iterable[str]) 
     """Take locks that last as long as the transaction, in one order everywhere, so that none deadlocks."""
     names = [f"listing {name}" for name in listings] + [f"key {name}" for name in keys]
     numbers = sorted({_lock_number(name) for name in names})
-    connection.execute(_LOCK, {"numbers": numbers})
-
-
-_LOCK = text("SELECT count(pg_advisory_xact_lock(number)) FROM unnest(:numbers) AS number").bindparams(
-    bindparam("numbers", type_=postgresql.ARRAY(BigInteger))
-)
+    connection.exec_driver_sql(
+        "SELECT count(pg_advisory_xact_lock(n)) FROM unnest(%s::bigint[]) AS n", (numbers,)
+    )
 
 
 def _lock_number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _by_key(connection: Connection, keys: Collection[str]) -> dict[str, tuple[str, Decision]]:
-    if not keys:
-        return {}
-    query = select(requests.c.request_key, requests.c.revision.label("used_for"), decisions).join_from(
-        requests, decisions, requests.c.decision_id == decisions.c.decision_id
-    )
-    rows = connection.execute(query.where(requests.c.request_key.in_(keys)))
-    return {row.request_key: (row.used_for, _decision(row)) for row in rows}
+def _by_key(
+    connection: Connection, sql: Statements, keys: Collection[str]
+) -> dict[str, tuple[str, Decision]]:
+    rows = connection.exec_driver_sql(sql.by_key, sql.among(keys)) if keys else ()
+    return {key: (used_for, _decision(fields)) for key, used_for, *fields in rows}
 
 
-def _by_revision(connection: Connection, digests: Collection[str]) -> dict[str, Decision]:
-    if not digests:
-        return {}
-    last = select(func.max(decisions.c.seq)).where(decisions.c.revision.in_(digests))
-    query = select(decisions).where(decisions.c.seq.in_(last.group_by(decisions.c.revision)))
-    return {row.revision: _decision(row) for row in connection.execute(query)}
+def _by_revision(connection: Connection, sql: Statements, digests: Collection[str]) -> dict[str, Decision]:
+    rows = connection.exec_driver_sql(sql.by_revision, sql.among(digests)) if digests else ()
+    found = map(_decision, rows)
+    return {decision.revision: decision for decision in found}
 
 
-def _by_listing(connection: Connection, listings: Collection[str]) -> dict[str, str]:
-    last = select(func.max(decisions.c.seq)).where(decisions.c.listing_id.in_(listings))
-    query = select(decisions.c.listing_id, decisions.c.decision_id)
-    rows = connection.execute(query.where(decisions.c.seq.in_(last.group_by(decisions.c.listing_id))))
-    return {row.listing_id: row.decision_id for row in rows}
+def _by_listing(connection: Connection, sql: Statements, listings: Collection[str]) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.exec_driver_sql(sql.by_listing, sql.among(listings))}
 
 
-_COLUMNS = tuple(Decision.model_fields)
+def _decision(fields: Sequence[Any]) -> Decision:
+    """A row of the columns `READ`; SQLite gives JSON as text, PostgreSQL's driver what it says."""
+    values = dict(zip(READ, fields, strict=True))
+    for name in ("policies", "scores", "thresholds", "evidence"):
+        if isinstance(values[name], str):
+            values[name] = json.loads(values[name])
+    return Decision.model_validate(values)
 
 
-def _decision(row: Row[Any]) -> Decision:
-    fields = row._mapping
-    return Decision.model_validate({name: fields[name] for name in _COLUMNS})
+def _insert(connection: Connection, sql: Statements, known: _Known, now_ms: int) -> None:
+    content = {draft.revision.revision: draft.revision for draft, *_ in known.new}.values()
+    thresholds: dict[int, str] = {}  # most decisions of a group share one bundle's, and it is long
+    for statement, rows in (
+        (sql.insert_revision, [_revision_row(one, now_ms) for one in content]),
+        (sql.insert_use, [(photo, one.revision) for one in content for photo in set(one.photos)]),
+        (sql.insert_decision, [_decision_row(*new, thresholds) for new in known.new]),
+        (
+            sql.insert_request,
+            [(key, decision.revision, decision.decision_id, now_ms) for key, decision in known.new_keys],
+        ),
+    ):
+        if rows:
+            connection.exec_driver_sql(statement, rows)
 
 
-def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table), rows)
-
-
-def _insert_revisions(connection: Connection, new: dict[str, Revision], now_ms: int) -> None:
-    """Store what was decided about; content that retention had emptied is stored again with its rescan."""
-    if not new:
-        return
-    connection.execute(
-        _insert_revision(connection.dialect.name), [_revision_row(one, now_ms) for one in new.values()]
-    )
-    uses = [{"photo": photo, "revision": one.revision} for one in new.values() for photo in set(one.photos)]
-    if uses:
-        connection.execute(_insert_use(connection.dialect.name), uses)
-
-
-@cache
-def _insert_revision(kind: str) -> Any:
-    statement = (postgresql.insert if kind == "postgresql" else sqlite.insert)(revisions)
-    kept = ("revision", "listing_id")
-    return statement.on_conflict_do_update(
-        index_elements=["revision"],
-        set_={
-            column.name: statement.excluded[column.name] for column in revisions.c if column.name not in kept
-        },
-        where=revisions.c.purged_at_ms.is_not(None),
+def _revision_row(one: Revision, now_ms: int) -> tuple[Any, ...]:
+    return (
+        one.revision,
+        one.listing_id,
+        one.title,
+        one.description,
+        to_json(one.photos).decode(),
+        to_json(one.unread).decode(),
+        one.seller_id,
+        one.price,
+        one.language,
+        one.listed_at_ms,
+        now_ms,
+        None,
     )
 
 
-@cache
-def _insert_use(kind: str) -> Any:
-    return (postgresql.insert if kind == "postgresql" else sqlite.insert)(photo_uses).on_conflict_do_nothing()
-
-
-def _revision_row(one: Revision, now_ms: int) -> dict[str, Any]:
-    return {
-        "revision": one.revision,
-        "listing_id": one.listing_id,
-        "title": one.title,
-        "description": one.description,
-        "photos": one.photos,
-        "unread": one.unread,
-        "seller_id": one.seller_id,
-        "price": one.price,
-        "language": one.language,
-        "listed_at_ms": one.listed_at_ms,
-        "stored_at_ms": now_ms,
-        "purged_at_ms": None,
-    }
-
-
-def _decision_row(draft: Draft, decision: Decision, first: bool) -> dict[str, Any]:
-    return {
-        "decision_id": decision.decision_id,
-        "listing_id": draft.revision.listing_id,
-        "revision": draft.revision.revision,
-        "first_of": draft.revision.revision if first else None,
-        "action": decision.action,
-        "policies": decision.policies,
-        "reason": decision.reason,
-        "scores": decision.scores,
-        "thresholds": {name: _limits(limits) for name, limits in decision.thresholds.items()},
-        "evidence": decision.evidence,
-        "bundle": decision.bundle,
-        "taxonomy": decision.taxonomy,
-        "cause": decision.cause,
-        "supersedes": decision.supersedes,
-        "decided_at_ms": decision.decided_at_ms,
-    }
-
-
-def _limits(limits: Limits) -> dict[str, float | None]:
-    return {"block": limits.block, "review": limits.review}
-
-
-def _request_row(key: str, decision: Decision, now_ms: int) -> dict[str, Any]:
-    return {
-        "request_key": key,
-        "revision": decision.revision,
-        "decision_id": decision.decision_id,
-        "created_at_ms": now_ms,
-    }
+def _decision_row(
+    draft: Draft, decision: Decision, first: bool, thresholds: dict[int, str]
+) -> tuple[Any, ...]:
+    limits = thresholds.get(id(decision.thresholds))
+    if limits is None:
+        limits = thresholds[id(decision.thresholds)] = _THRESHOLDS.dump_json(decision.thresholds).decode()
+    return (
+        decision.decision_id,
+        draft.revision.listing_id,
+        draft.revision.revision,
+        draft.revision.revision if first else None,
+        str(decision.action),
+        to_json(decision.policies).decode(),
+        decision.reason,
+        None if decision.scores is None else to_json(decision.scores).decode(),
+        limits,
+        None if decision.evidence is None else json.dumps(decision.evidence),
+        decision.bundle,
+        decision.taxonomy,
+        str(decision.cause),
+        decision.supersedes,
+        decision.decided_at_ms,
+    )

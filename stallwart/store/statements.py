@@ -1,0 +1,80 @@
+"""The SQL of the hot path as finished text, for each kind of database; rows go in and come out as tuples.
+
+SQLAlchemy would build and look up each statement again for each transaction, which costs a small group more
+than the database does. What is named here is taken from `tables.py`, and the rest of the store uses Core.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Table
+
+from stallwart.core.decision import Decision
+from stallwart.store.tables import decisions, photo_uses, requests, revisions
+
+READ = tuple(Decision.model_fields)
+"""Columns of a decision that is read, in order."""
+REVISION = tuple(column.name for column in revisions.c)
+"""Columns of a revision that is inserted, in order."""
+DECISION = tuple(column.name for column in decisions.c if column.name != "seq")
+"""Columns of a decision that is inserted, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Finished SQL of one kind of database.
+
+    Attributes:
+        insert_revision: `REVISION`; where it is there it stays, unless retention emptied it.
+        insert_use: (photo, revision); where it is there it stays.
+        insert_decision: `DECISION`.
+        insert_request: (request_key, revision, decision_id, created_at_ms).
+        by_key: one `among` of keys -> the key, the revision it was used for, and `READ`.
+        by_revision: one `among` of digests -> `READ` of the last decision of each.
+        by_listing: one `among` of listing ids -> listing and decision id of the last decision of each.
+    """
+
+    insert_revision: str
+    insert_use: str
+    insert_decision: str
+    insert_request: str
+    by_key: str
+    by_revision: str
+    by_listing: str
+    arrays: bool
+
+    def among(self, values: Collection[str]) -> tuple[Any]:
+        """The parameter that stands for a set of texts: an array, or JSON where there are none."""
+        return (list(values),) if self.arrays else (json.dumps(list(values)),)
+
+
+@cache
+def statements(kind: str) -> Statements:
+    """The SQL of `sqlite` or `postgresql`."""
+    arrays = kind == "postgresql"
+    mark = "%s" if arrays else "?"
+    among = "= ANY(%s::text[])" if arrays else "IN (SELECT value FROM json_each(?))"
+    emptied = ", ".join(
+        f"{name} = excluded.{name}" for name in REVISION if name not in ("revision", "listing_id")
+    )
+    read = ", ".join(f"d.{name}" for name in READ)
+    last = "FROM decisions d WHERE d.seq IN (SELECT max(seq) FROM decisions WHERE {0} {1} GROUP BY {0})"
+    return Statements(
+        insert_revision=_insert(revisions, REVISION, mark)
+        + f" ON CONFLICT (revision) DO UPDATE SET {emptied} WHERE revisions.purged_at_ms IS NOT NULL",
+        insert_use=_insert(photo_uses, ("photo", "revision"), mark) + " ON CONFLICT DO NOTHING",
+        insert_decision=_insert(decisions, DECISION, mark),
+        insert_request=_insert(requests, ("request_key", "revision", "decision_id", "created_at_ms"), mark),
+        by_key=f"SELECT r.request_key, r.revision, {read} FROM requests r"
+        f" JOIN decisions d ON d.decision_id = r.decision_id WHERE r.request_key {among}",
+        by_revision=f"SELECT {read} " + last.format("revision", among),
+        by_listing="SELECT d.listing_id, d.decision_id " + last.format("listing_id", among),
+        arrays=arrays,
+    )
+
+
+def _insert(table: Table, columns: tuple[str, ...], mark: str) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
