@@ -68,7 +68,7 @@ def split_by_date(rows: Rows, train_until: datetime, validate_until: datetime) -
             raise DataError(
                 f"the {name} part is empty: {len(rows):,} rows from {rows.listed_at.min()} to "
                 f"{rows.listed_at.max()}, training until {ends[0]}, validation until {ends[1]}; "
-                "move the dates"
+                "move the dates, or give the files of those months too"
             )
     return split
 
