@@ -103,6 +103,7 @@ class StoreError(StallwartError):
     code = "store"
     exit_code = 5
     http_status = 503
+    retry_after_seconds: ClassVar[float] = 1.0
 
 
 class AccessError(StallwartError):

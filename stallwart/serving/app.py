@@ -124,6 +124,7 @@ def create_app(parts: Parts, settings: Settings) -> Gate:
             operation_id=endpoint.__name__,
             **extra,
         )
+    app.state.metrics = parts.metrics
     app.add_exception_handler(StallwartError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(SQLAlchemyError, _database_gone)
@@ -198,6 +199,7 @@ class _Routes:
             decision = await self.parts.service.decide(one, asked, deadline, key)
             return BatchRow(listing_id=one.listing_id, decision=decision)
         except StallwartError as err:
+            self.parts.metrics.errors.labels(err.code).inc()
             body = ErrorBody(code=err.code, message=str(err), request_id=request.scope["request_id"])
             return BatchRow(listing_id=one.listing_id, error=body)
 
@@ -332,6 +334,7 @@ def _what_is_wrong(err: ValidationError) -> str:
 
 async def _refused(request: Request, err: Exception) -> Response:
     assert isinstance(err, StallwartError)
+    request.app.state.metrics.errors.labels(err.code).inc()
     body = error_body(err, request.scope["request_id"])
     return JSONResponse(body, err.http_status, headers=error_headers(err))
 
@@ -351,6 +354,7 @@ async def _database_gone(request: Request, err: Exception) -> Response:
 async def _crashed(request: Request, _: Exception) -> Response:
     request_id = request.scope["request_id"]
     say("crash", level=40, exc_info=True, request_id=request_id)
+    request.app.state.metrics.errors.labels("internal").inc()
     body = {
         "code": "internal",
         "message": "a fault of the service; it is in its log",

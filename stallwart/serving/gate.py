@@ -70,8 +70,10 @@ class Gate:
         self._open += 1
         try:
             if self._open > self.settings.max_connections:
+                self.metrics.errors.labels(OverloadedError.code).inc()
                 await refuse(named, OverloadedError("too many requests are open; try again"), request_id)
             elif int(header(scope, b"content-length") or 0) > self.settings.max_body_bytes:
+                self.metrics.errors.labels(TooLargeError.code).inc()
                 await refuse(named, too_large(self.settings.max_body_bytes), request_id)
             else:
                 await self.app(scope, counted, named)

@@ -49,6 +49,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self.errors = Counter(
+            "stallwart_errors",
+            "Errors answered, by code; those of the rows of a batch too",
+            ("code",),
+            registry=registry,
+        )
         self.shed = Counter("stallwart_shed", "Listings refused for want of room", registry=registry)
         self.repeats = Counter(
             "stallwart_repeats", "Listings answered with a decision that was stored before", registry=registry
