@@ -35,6 +35,9 @@ def shown_commands() -> list[str]:
 def test_every_shown_command_is_one_that_the_program_takes(line):
     _, name, *arguments = shlex.split(line, comments=True)
     command = COMMANDS[name]
+    while hasattr(command, "commands"):  # a group
+        name, *arguments = arguments
+        command = command.commands[name]
     known = {
         option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }

@@ -4,12 +4,14 @@ import sys
 
 import typer
 
+from stallwart.cli import db
 from stallwart.cli.check import check
 from stallwart.cli.compare import compare
 from stallwart.cli.evaluate import evaluate
 from stallwart.cli.explain import explain
 from stallwart.cli.sample import sample
 from stallwart.cli.score import score
+from stallwart.cli.serve import serve
 from stallwart.cli.train import train
 from stallwart.cli.tune import tune
 from stallwart.core.errors import ConfigError, StallwartError
@@ -24,8 +26,10 @@ app = typer.Typer(
 )
 
 
-for command in (sample, check, train, evaluate, compare, score, explain, tune):
+for command in (sample, check, train, evaluate, compare, score, explain, tune, serve):
     app.command()(command)
+for group in (db.app,):
+    app.add_typer(group)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,25 @@ def reference() -> str:
     lines = ["# Reference", "", "Made from the program by `python -m stallwart.cli.reference`.", ""]
     lines += [
         "Results go to stdout, progress and what was left out to stderr. Exit codes: 0 ok, 1 gate not met,"
-        " 2 usage or configuration, 3 data, 4 bundle, 130 interrupted.",
+        " 2 usage or configuration, 3 data, 4 bundle, 5 database or load, 130 interrupted.",
         "",
     ]
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         lines += [f"## stallwart {name}", "", *_help(command), *_options(command), ""]
     lines += ["## Settings", "", "Each is an environment variable.", ""]
     lines += ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `STALLWART_{name.upper()}` | {_value(field.default)} | {field.description} |")
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command with its whole name, those of groups among them."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _help(command: Any) -> list[str]:

@@ -18,11 +18,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from stallwart.core.errors import ConfigError, StoreError
 from stallwart.core.settings import Settings
+from stallwart.store.tables import metadata
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _READS = "stallwart_reads"
@@ -215,6 +216,19 @@ def status(engine: Engine) -> SchemaStatus:
     with store_errors(f"{shown_url(engine.url)}: cannot be read"), reading(engine) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     return SchemaStatus(current, ScriptDirectory.from_config(_config()).get_current_head() or "")
+
+
+def count_rows(engine: Engine) -> dict[str, int]:
+    """Rows of each table.
+
+    Raises:
+        StoreError: the database cannot be reached.
+    """
+    with store_errors(f"{shown_url(engine.url)}: cannot be read"), reading(engine) as connection:
+        return {
+            table.name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+            for table in metadata.sorted_tables
+        }
 
 
 def check_current(engine: Engine) -> None:

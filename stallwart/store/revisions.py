@@ -68,13 +68,13 @@ def revision_of(listing: Listing, photos: tuple[str, ...], version: str | None) 
     if _UNSTORABLE.search(listing.listing_id):
         raise DataError("listing_id holds a character that cannot be stored (NUL or a lone surrogate)")
     content = (
-        _storable(listing.title),
-        _storable(listing.description),
+        storable(listing.title),
+        storable(listing.description),
         photos,
         tuple(_UNSTORABLE.sub("\ufffd", reason) for reason in listing.unread),
-        _storable(listing.seller_id),
+        storable(listing.seller_id),
         _finite(listing.price),
-        _storable(listing.language),
+        storable(listing.language),
         _ms(listing.listed_at),
     )
     # A JSON array is unambiguous: texts are quoted and escaped, null is not "null", each field has its place
@@ -82,7 +82,8 @@ def revision_of(listing: Listing, photos: tuple[str, ...], version: str | None) 
     return Revision(hashlib.sha256(encoded).hexdigest(), listing.listing_id, *content)
 
 
-def _storable(value: str | None) -> str | None:
+def storable(value: str | None) -> str | None:
+    """The text with U+FFFD for what a database does not take: NUL and halves of surrogate pairs."""
     return None if value is None else _UNSTORABLE.sub("\ufffd", value)
 
 

@@ -1,0 +1,146 @@
+"""Deletes what is older than retention says: words and photos go, decisions stay.
+
+In short transactions, so that the service is never held up for long. A batch's photos are deleted before its
+rows are emptied: a purge that is stopped anywhere does the same batch again, and leaves no photo behind.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select, tuple_, update
+
+from stallwart.store.database import reading, store_errors, writing
+from stallwart.store.tables import decisions, photo_uses, quota_windows, requests, revisions
+
+_BATCH = 200
+# Two hours: a photo that was stored since may belong to a revision that is being written right now
+_RECENT_MS = 7_200_000
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge came to.
+
+    Attributes:
+        revisions: whose words and photos were emptied.
+        photos: sha256 of each photo that no kept revision shows any more.
+        requests: request keys that were forgotten.
+        quota_windows: minutes of quotas that were forgotten.
+    """
+
+    revisions: int
+    photos: tuple[str, ...]
+    requests: int
+    quota_windows: int
+
+
+def purge(
+    engine: Engine, photos_delete: Callable[[str, int], object], older_than_ms: int, now_ms: int
+) -> Purged:
+    """Empty revisions and forget requests that were stored before a time; returns what that came to.
+
+    Of a revision title, description, photos and the reasons of unread ones go, and the evidence of its
+    decisions, which quotes them. What SQLite deletes is overwritten in its file.
+
+    Args:
+        engine: the database.
+        photos_delete: deletes a photo by its sha256, unless it was stored at or after a time in milliseconds
+            since 1970; may be called again for one that is gone.
+        older_than_ms: milliseconds since 1970.
+        now_ms: milliseconds since 1970.
+
+    Raises:
+        StoreError: the database fails; what was done until then stays done.
+    """
+    gone: list[str] = []
+    emptied = 0
+    with store_errors("old listings could not be deleted; run it again"):
+        for batch in _old_revisions(engine, older_than_ms):
+            unused = _unused_photos(engine, batch)
+            for photo in unused:
+                photos_delete(photo, now_ms - _RECENT_MS)
+            emptied += _empty(engine, batch, now_ms)
+            gone += unused
+        forgotten = _forget(engine, requests, requests.c.created_at_ms < older_than_ms)
+        minutes = _forget(engine, quota_windows, quota_windows.c.minute < older_than_ms // _MINUTE_MS)
+        _truncate_log(engine)
+    return Purged(emptied, tuple(dict.fromkeys(gone)), forgotten, minutes)
+
+
+def _old_revisions(engine: Engine, older_than_ms: int) -> Iterator[dict[str, list[str]]]:
+    """Batches of revisions that were not emptied yet, with their photos."""
+    query = (
+        select(revisions.c.revision, revisions.c.photos)
+        .where(revisions.c.purged_at_ms.is_(None), revisions.c.stored_at_ms < older_than_ms)
+        .order_by(revisions.c.stored_at_ms)
+        .limit(_BATCH)
+    )
+    while True:
+        with reading(engine) as connection:
+            batch = {row.revision: row.photos for row in connection.execute(query)}
+        if not batch:
+            return
+        yield batch
+
+
+def _unused_photos(engine: Engine, batch: dict[str, list[str]]) -> list[str]:
+    """Photos of the batch that no revision outside of it shows."""
+    shown = {photo for photos in batch.values() for photo in photos}
+    query = select(photo_uses.c.photo).where(
+        photo_uses.c.photo.in_(shown), photo_uses.c.revision.not_in(batch)
+    )
+    with reading(engine) as connection:
+        return sorted(shown - set(connection.execute(query).scalars()))
+
+
+def _empty(engine: Engine, batch: dict[str, list[str]], now_ms: int) -> int:
+    uses = [(photo, revision) for revision, photos in batch.items() for photo in set(photos)]
+    with writing(engine) as connection:
+        _overwrite(connection)
+        old = revisions.c.revision.in_(batch) & revisions.c.purged_at_ms.is_(None)
+        done = connection.execute(
+            update(revisions)
+            .where(old)
+            .values(title=None, description=None, photos=[], unread=[], purged_at_ms=now_ms)
+        )
+        connection.execute(update(decisions).where(decisions.c.revision.in_(batch)).values(evidence=None))
+        for pairs in _slices(uses):
+            connection.execute(
+                delete(photo_uses).where(tuple_(photo_uses.c.photo, photo_uses.c.revision).in_(pairs))
+            )
+        return int(done.rowcount)
+
+
+def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+def _forget(engine: Engine, table: Table, old: ColumnElement[bool]) -> int:
+    """Delete old rows in batches; how many there were."""
+    key = tuple_(*table.primary_key.columns)
+    batch = select(*table.primary_key.columns).where(old).limit(_BATCH)
+    total = 0
+    while True:
+        with writing(engine) as connection:
+            done = int(connection.execute(delete(table).where(key.in_(batch))).rowcount)
+        total += done
+        if done < _BATCH:
+            return total
+
+
+def _overwrite(connection: Connection) -> None:
+    """Have SQLite overwrite what the transaction deletes, so that no words stay readable in free pages."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+
+def _truncate_log(engine: Engine) -> None:
+    """Old pages are also in SQLite's log, until it is emptied; a reader that is at work puts that off."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        finally:
+            connection.close()
