@@ -60,11 +60,16 @@ class TextGraph:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.spec.max_tokens)
 
-    def encode(self, text: str) -> Embedding:
-        """The embedding of one text, (d,) float32; zeros where the tokenizer finds nothing in it."""
+    def tokens(self, text: str) -> list[int]:
+        """What the graph reads of one text: at most `spec.max_tokens` numbers of tokens."""
         text = text[: self.spec.max_tokens * _CHARS_PER_TOKEN]
         # A lone surrogate is legal in a Python string and in JSON, and an error to the tokenizer
-        ids = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        ids: list[int] = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        return ids
+
+    def encode(self, text: str) -> Embedding:
+        """The embedding of one text, (d,) float32; zeros where the tokenizer finds nothing in it."""
+        ids = self.tokens(text)
         if not ids:
             return np.zeros(self.spec.d, dtype=np.float32)
         (embedding,) = self._session.run(None, {"ids": np.array([ids], dtype=np.int64)})

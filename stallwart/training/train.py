@@ -17,18 +17,14 @@ from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import Taxonomy
 from stallwart.decide.decide import review_threshold
-from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedder
 from stallwart.encoders.export import export_graph
-from stallwart.encoders.graphs import PhotoGraph, TextGraph
-from stallwart.encoders.table import exported
 from stallwart.estimate.certify import Certificate, certify_all
 from stallwart.index.nearest import unit_rows
 from stallwart.model import bundle as parts
 from stallwart.model.bundle import Bundle, Calibration, read_bundle, seal
-from stallwart.model.material import Material, Sources, gather
+from stallwart.model.material import Material, Sources
 from stallwart.store.files import whole_folder
-from stallwart.training.augment import make_copies
 from stallwart.training.fit import macro_average_precision
 from stallwart.training.members import Ensemble
 from stallwart.training.origins import (
@@ -40,6 +36,7 @@ from stallwart.training.origins import (
     unseen_seller_rows,
     versions,
 )
+from stallwart.training.prepare import prepare
 from stallwart.training.quantise import quantise_encoders
 from stallwart.training.recipe import Recipe
 
@@ -93,13 +90,13 @@ def train(
         DataError: the listings or labels cannot be used.
     """
     _check_replaceable(out)
-    torch.set_num_threads(settings.threads)
-    text, photo = (
-        exported(name, settings.cache_dir) for name in (recipe.encoders.text, recipe.encoders.photo)
+    prepared = prepare(sources, recipe, settings, track)
+    material, embedder, text, photo = (
+        prepared.material,
+        prepared.embedder,
+        prepared.text,
+        prepared.photo,
     )
-    cache = EmbeddingCache(settings.cache_dir)
-    embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
-    material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
     if not (material.rows.labels[material.split.train] > 0).any():
         left_out = ", ".join(
             f"{n:,} {kind}: {reason}" for (kind, reason), n in material.rejects.counts.items()
@@ -108,11 +105,9 @@ def train(
             f"no listing before {material.split.train_until} breaks a policy, so there is nothing to learn"
             f" (left out: {left_out or 'nothing'}); check --labels, --policies and the dates"
         )
-    copies = make_copies(material, sources, embedder, recipe.augment, recipe.seed, settings, track)
-    cache.close()
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
-    origins = plan(material, recipe.certification.first_origin_months, rolling=certify)
-    fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track, copies)
+    origins = plan(material, prepared.first_origin_months, rolling=certify)
+    fitted = fit_origins(material, recipe, sources.taxonomy, origins, work, track, prepared.copies)
     rolling, final, calibration = calibrated(fitted, material, sources.taxonomy)
     certificates = _certificates(rolling, final, recipe, certify)
     unseen: tuple[Certificate, ...] = ()

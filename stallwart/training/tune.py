@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-import torch
 
 from stallwart.core.progress import Track, silent
 from stallwart.core.settings import Settings
-from stallwart.encoders.cache import EmbeddingCache
-from stallwart.encoders.embed import Embedder
-from stallwart.encoders.graphs import PhotoGraph, TextGraph
-from stallwart.encoders.table import exported
-from stallwart.model.material import Sources, gather
-from stallwart.training.augment import make_copies
+from stallwart.model.material import Sources
 from stallwart.training.fit import macro_average_precision
 from stallwart.training.origins import fit_origins, plan, run_folder
+from stallwart.training.prepare import prepare
 from stallwart.training.recipe import MemberRecipe, Recipe
 
 LEAST_POSITIVES = 20
@@ -45,16 +40,10 @@ def tune(
         settings: limits.
         track: shows how far it is.
     """
-    torch.set_num_threads(settings.threads)
-    text, photo = (
-        exported(name, settings.cache_dir) for name in (recipe.encoders.text, recipe.encoders.photo)
-    )
-    cache = EmbeddingCache(settings.cache_dir)
-    embedder = Embedder(TextGraph(text), PhotoGraph(photo), settings, cache)
-    material = gather(sources, embedder, settings, ("train", "validation"), track, titles=True)
-    copies = make_copies(material, sources, embedder, recipe.augment, recipe.seed, settings, track)
+    prepared = prepare(sources, recipe, settings, track)
+    material, copies = prepared.material, prepared.copies
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
-    chosen = plan(material, recipe.certification.first_origin_months, rolling=True)[-origins:]
+    chosen = plan(material, prepared.first_origin_months, rolling=True)[-origins:]
 
     def figure(candidate: Recipe) -> float:
         fitted = fit_origins(material, candidate, sources.taxonomy, chosen, work, copies=copies)
