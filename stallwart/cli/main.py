@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from stallwart.cli import db
+from stallwart.cli import db, keys, webhooks
 from stallwart.cli.check import check
 from stallwart.cli.compare import compare
 from stallwart.cli.evaluate import evaluate
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 for command in (sample, check, train, evaluate, compare, score, explain, tune, serve):
     app.command()(command)
-for group in (db.app,):
+for group in (db.app, keys.app, webhooks.app):
     app.add_typer(group)
 
 

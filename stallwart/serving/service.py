@@ -88,7 +88,7 @@ class Service:
             stages["photos"].observe(looked - started)
         if request_key is not None or not options.rescan:
             known = await self.tools.committer.find(
-                request_key, None if options.rescan else revision.revision, revision.revision
+                request_key, revision.revision, rescan=options.rescan
             )
             stages["find"].observe(self.tools.clock() - looked)
             if known is not None:
