@@ -162,7 +162,9 @@ class FeedbackIn(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra={"examples": [{"decision_id": "d_019ab...", "kind": "appeal", "note": "It is a toy."}]},
+        json_schema_extra={
+            "examples": [{"decision_id": "d_019ab...", "kind": "appeal", "note": "It is a toy."}]
+        },
     )
 
     decision_id: str = Field(min_length=1, max_length=64)

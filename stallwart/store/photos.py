@@ -181,7 +181,7 @@ class _Folder:
 
     def write(self, name: str, content: bytes) -> None:
         path = self._root / name
-        if self._touched(path, len(content)):
+        if self._touched(path, content):
             return
         part = self._parts / f"{path.name}.{secrets.token_hex(8)}"
         self._parts.mkdir(parents=True, exist_ok=True)  # as after somebody emptied the folder
@@ -212,10 +212,10 @@ class _Folder:
         (self._root / name).unlink()
 
     @staticmethod
-    def _touched(path: Path, size: int) -> bool:
-        """Whether the photo is there already (of another size, it was damaged); its time is now, then."""
+    def _touched(path: Path, content: bytes) -> bool:
+        """Whether the photo is there already, undamaged; its time is now, then."""
         try:
-            if path.stat().st_size != size:
+            if path.read_bytes() != content:
                 return False
             os.utime(path)
         except FileNotFoundError:
