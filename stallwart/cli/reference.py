@@ -41,6 +41,15 @@ def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", command
 
 
+def leaves(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its whole name, such as "keys create"."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def _help(command: Any) -> list[str]:
     text, _, example = inspect.cleandoc(command.help or "").partition("Example:")
     lines = [text.strip(), ""]
