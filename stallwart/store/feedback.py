@@ -82,8 +82,9 @@ def add_feedback(
         _check_decision(connection, row["decision_id"])
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         statement = insert(feedback).values(row).on_conflict_do_nothing(index_elements=["request_key"])
-        if connection.execute(statement).rowcount:
-            return str(row["feedback_id"])
+        inserted = connection.execute(statement.returning(feedback.c.feedback_id)).scalar()
+        if inserted is not None:
+            return str(inserted)
         # Another statement sees what another transaction committed while this one waited for it
         return _first(connection, row)
 
