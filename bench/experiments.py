@@ -1,4 +1,4 @@
-"""The tables of docs/experiments.md, made again: python bench/experiments.py MARKET [--only grid|seeds|parts]
+"""The tables of docs/experiments.md, made again: python bench/experiments.py MARKET [--only TABLE]
 
 Everything is trained on listings to 31 August. September is what choices look at (policies with at least 20
 positives there); October to December are only reported. Near duplicates of earlier listings are left out of
@@ -9,6 +9,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,30 +17,37 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 
+from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import read_taxonomy
 from stallwart.dataset.columns import Columns
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedder
 from stallwart.encoders.graphs import PhotoGraph, TextGraph
+from stallwart.encoders.lexical import Lexicon
 from stallwart.encoders.table import exported
 from stallwart.evaluation.baseline import score_baseline
 from stallwart.model.features import Features
 from stallwart.model.material import Material, Sources, gather
+from stallwart.training.augment import make_copies
+from stallwart.training.disguise import evasion
 from stallwart.training.fit import Examples, ensemble_log_odds, fit_member, readable
 from stallwart.training.members import Ensemble, Member
-from stallwart.training.recipe import MemberRecipe, read_recipe
+from stallwart.training.recipe import AugmentRecipe, MemberRecipe, read_recipe
 
 SEEDS = (0, 1, 2)
 
 
-def read(market: Path, settings: Settings) -> Material:
+def embedder_of(settings: Settings) -> Embedder:
     recipe = read_recipe("default")
     folders = [exported(name, settings.cache_dir) for name in (recipe.encoders.text, recipe.encoders.photo)]
-    embedder = Embedder(
+    return Embedder(
         TextGraph(folders[0]), PhotoGraph(folders[1]), settings, EmbeddingCache(settings.cache_dir)
     )
-    sources = Sources(
+
+
+def sources_of(market: Path) -> Sources:
+    return Sources(
         listings=tuple(sorted(market.glob("listings-*.parquet"))),
         labels=(market / "labels.csv",),
         taxonomy=read_taxonomy(market / "policies.toml"),
@@ -47,7 +55,11 @@ def read(market: Path, settings: Settings) -> Material:
         train_until=datetime(2025, 9, 1, tzinfo=UTC),
         validate_until=datetime(2025, 10, 1, tzinfo=UTC),
     )
-    return gather(sources, embedder, settings, ("train", "validation", "test", "repeats"), titles=True)
+
+
+def read(market: Path, settings: Settings) -> Material:
+    wanted = ("train", "validation", "test", "repeats")
+    return gather(sources_of(market), embedder_of(settings), settings, wanted, titles=True)
 
 
 def precisions(scores: np.ndarray, labels: np.ndarray, least: int) -> dict[int, float]:
@@ -63,9 +75,13 @@ def examples(material: Material, change: str = "") -> Examples:
     features, titles = changed(material.at(places), change), changed(material.titles_at(places), change)
     n = len(places)
     months = material.rows.listed_at[places].astype("datetime64[M]")
-    keep = features.has_text | features.has_photo
+    keep = readable_rows(features)
     labels = material.rows.labels[places]
     return Examples(features, titles, labels, np.ones(n, np.float32), months == months.max())[keep]
+
+
+def readable_rows(features: Features) -> np.ndarray:
+    return features.has_text | features.has_photo
 
 
 def changed(features: Features, change: str) -> Features:
@@ -75,6 +91,7 @@ def changed(features: Features, change: str) -> Features:
 
 
 FITTED: dict[tuple[str, int, int], Member] = {}  # by recipe, seed and examples; many tables share members
+SHOWN: dict[str, Examples] = {}  # kept, or another's place in memory would be taken for theirs
 
 
 def ensemble(recipes: tuple[MemberRecipe, ...], seed: int, shown: Examples, k: int) -> Ensemble:
@@ -205,17 +222,66 @@ def without_a_part(material: Material, k: int) -> Iterator[str]:
             )
 
 
-TABLES = {"seeds": seeds, "parts": without_a_part, "grid": grid}
+def disguised(material: Material, places: np.ndarray, embedder: Embedder) -> Features:
+    """The rows with their texts as someone writes them who hides words from filters."""
+    features, texts = material.at(places), material.texts_at(places)
+    random = np.random.default_rng(0)
+    hidden = [Listing(str(row), evasion(text, random)) for row, text in enumerate(texts)]
+    text = np.stack(
+        [features.text[0] * 0 if one.text is None else one.text for one in embedder.embed(hidden)]
+    )
+    return replace(features, text=text, words=Lexicon().rows(one.text for one in hidden))
+
+
+AUGMENTATIONS = {
+    "none": AugmentRecipe(),
+    "noise": AugmentRecipe(text=("noise",)),
+    "evasion": AugmentRecipe(text=("evasion",)),
+}
+
+
+def augment(material: Material, k: int) -> Iterator[str]:
+    market, embedder = Path(ARGUMENTS.market), embedder_of(Settings())
+    september, test, _ = parts(material)
+    hidden, labels = disguised(material, september, embedder), material.rows.labels[september]
+    yield "| copies of half the weight | September | September, disguised | October to December |"
+    yield "|---|---|---|---|"
+    recipes = AUGMENTATIONS
+    if ARGUMENTS.lexicon:
+        slang = AugmentRecipe(text=("slang",), slang=(ARGUMENTS.lexicon,), slang_policies=("drugs",))
+        recipes = {**recipes, "slang, for drugs": slang}
+    for name, recipe in recipes.items():
+        copies = make_copies(material, sources_of(market), embedder, recipe, 0, embedder.settings)
+        at = np.searchsorted(material.places, material.split.train[TRAINED_ON])
+        shown = SHOWN[name] = replace(EXAMPLES[""], copies=tuple(copy[at] for copy in copies))
+        share = 0.5 if copies else 0.0
+        members = tuple(
+            one.model_copy(update={"augmented": share if "text" in one.reads else 0.0})
+            for one in read_recipe("default").members
+        )
+        made = ensemble(members, 0, shown, k)
+        odds = np.nan_to_num(ensemble_log_odds(made, hidden), nan=-30.0)
+        figures = [
+            macro(made, material, september, 20),
+            float(np.mean(list(precisions(odds, labels, 20).values()))),
+            macro(made, material, test, 1),
+        ]
+        yield f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} |"
+
+
+TABLES = {"seeds": seeds, "parts": without_a_part, "grid": grid, "augment": augment}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("market", help="folder of the market")
+    parser.add_argument("--lexicon", help="word list for the row on slang")
     parser.add_argument("--only", choices=TABLES, action="append")
     ARGUMENTS = parser.parse_args()
     settings = Settings()
     torch.set_num_threads(settings.threads)
     data = read(Path(ARGUMENTS.market), settings)
     EXAMPLES = {change: examples(data, change) for change in ("", "photo", "text")}
+    TRAINED_ON = readable_rows(data.at(data.split.train))
     policies = len(read_taxonomy(Path(ARGUMENTS.market) / "policies.toml").ids)
     for table in ARGUMENTS.only or TABLES:
         print(f"\n### {table}, seeds {', '.join(map(str, SEEDS))}\n")
