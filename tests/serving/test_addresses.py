@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stallwart.core.errors import ConfigError
@@ -91,11 +91,13 @@ def passes(url: str) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(notations())
 def test_no_notation_of_a_refused_address_passes(url: str) -> None:
     assert not passes(url)
 
 
+@settings(deadline=None)
 @given(refused_v4())
 def test_no_ipv6_form_of_a_refused_address_passes(inner: IPv4Address) -> None:
     for number in wrapped(int(inner)):
@@ -107,6 +109,7 @@ def test_no_ipv6_form_of_a_refused_address_passes(inner: IPv4Address) -> None:
             assert not passes(f"https://{text}/")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**128 - 1).map(IPv6Address))
 def test_what_the_standard_library_calls_special_never_passes(address: IPv6Address) -> None:
     if not address.is_global or address.is_multicast or address.is_site_local or address.is_reserved:
@@ -202,6 +205,7 @@ def test_a_target_is_the_url_in_its_one_form() -> None:
 _URLS = st.text(st.sampled_from("htps:/.@[]%?#\\-_0x19aé。\t ") | st.characters(), max_size=40)
 
 
+@settings(deadline=None)
 @given(_URLS | _URLS.map("https://img.example.com".__add__) | _URLS.map("https://".__add__))
 def test_what_is_checked_is_what_is_asked(url: str) -> None:
     try:
