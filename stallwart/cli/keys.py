@@ -28,7 +28,7 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do: score, read, feedback or admin; several may be given, none implies another.",
+            help="What it may do: score, read, feedback, admin; repeat it for several, none implies another.",
             show_default=False,
         ),
     ],

@@ -186,7 +186,7 @@ def replay(
     if as_json:
         shared.print_json({"webhook_id": webhook_id, "replayed": replayed})
     else:
-        print(f"{replayed:,} deliveries to {webhook_id} wait again")  # noqa: T201
+        print(f"deliveries to {webhook_id} that wait again: {replayed:,}")  # noqa: T201
 
 
 async def _send_test(hook: "Webhook", settings: "Settings") -> "Answer":
