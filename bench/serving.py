@@ -22,14 +22,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.serve.listings import listing, write_bodies
-from bench.serve.processes import Server, ask, cores, free_port, make_key, serving, stallwart
+from bench.serve.processes import STALLWART, Server, ask, cores, free_port, make_key, serving, stallwart
 
 _ROUNDS = 3
 
 
 def verdict(name: str, value: float, limit: float, at_least: bool) -> None:
     met = value >= limit if at_least else value <= limit
-    print(f"{'ok  ' if met else 'MISS'} {name}: {value:.3f} ({'at least' if at_least else 'at most'} {limit:g})")
+    print(
+        f"{'ok  ' if met else 'MISS'} {name}: {value:.3f} ({'at least' if at_least else 'at most'} {limit:g})"
+    )
 
 
 def uvicorn(app: str, port: int, *more: str) -> list[str]:
@@ -50,7 +52,7 @@ def service(
     stallwart("db", "upgrade", environment=environment)
     key, port = make_key(environment), free_port()
     if bundle is not None:
-        command = [sys.executable, "-m", "stallwart.cli.main", "serve", str(bundle), "--port", str(port)]
+        command = [str(STALLWART), "serve", str(bundle), "--port", str(port)]
     else:
         command = uvicorn("bench.serve.nothing:app", port, "--factory")
     with serving(command, port, environment, key) as server:
@@ -72,7 +74,9 @@ def overhead(folder: Path, seconds: float) -> dict[str, float]:
                     if name == "service":
                         cpu.append((server.cpu_seconds() - before) / seen["answered"])
     ratios = [ours / bare for ours, bare in zip(rates["service"], rates["bare"], strict=True)]
-    print(f"service {statistics.median(rates['service']):.0f}/s, bare {statistics.median(rates['bare']):.0f}/s")
+    print(
+        f"service {statistics.median(rates['service']):.0f}/s, bare {statistics.median(rates['bare']):.0f}/s"
+    )
     verdict("requests per second over bare FastAPI", statistics.median(ratios), 1.0, at_least=True)
     return {"ratio": statistics.median(ratios), "cpu_ms": statistics.median(cpu) * 1e3}
 
@@ -86,7 +90,9 @@ def real(folder: Path, bundle: Path, seconds: float) -> dict[str, Any]:
     with service(folder, bundle=bundle) as server:
         ask(server, bodies, connections=2, seconds=3, start=9 * 10**8)  # warms up
         low = ask(server, bodies, connections=1, seconds=seconds / 3, start=10**8)
-        print(f"in process p50 {bare:.1f} ms; low load p50 {low['p50_ms']:.1f} ms, p99 {low['p99_ms']:.1f} ms")
+        print(
+            f"in process p50 {bare:.1f} ms; low load p50 {low['p50_ms']:.1f} ms, p99 {low['p99_ms']:.1f} ms"
+        )
         verdict("low load: p50 over in process", low["p50_ms"] / bare, 1.15, at_least=False)
         verdict("low load: p99 over p50", low["p99_ms"] / low["p50_ms"], 2.0, at_least=False)
         before = server.cpu_seconds()
@@ -94,9 +100,7 @@ def real(folder: Path, bundle: Path, seconds: float) -> dict[str, Any]:
         figures["cpu_ms"] = (server.cpu_seconds() - before) / peak["answered"] * 1e3
         capacity = peak["per_second"]
         print(f"capacity {capacity:.1f}/s, {figures['cpu_ms']:.1f} ms of CPU a listing")
-        busy = ask(
-            server, bodies, connections=64, seconds=seconds, rate=0.7 * capacity, start=3 * 10**8
-        )
+        busy = ask(server, bodies, connections=64, seconds=seconds, rate=0.7 * capacity, start=3 * 10**8)
         print(f"70 %: p50 {busy['p50_ms']:.1f} ms, p99 {busy['p99_ms']:.1f} ms, {busy['statuses']}")
         verdict("70 % load: p99 over p50", busy["p99_ms"] / busy["p50_ms"], 4.0, at_least=False)
         verdict("70 % load: errors", busy["lost"] + busy["refused"], 0, at_least=False)

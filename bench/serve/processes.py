@@ -18,6 +18,7 @@ import httpx
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOT = Path(__file__).resolve().parents[2]
+STALLWART = Path(sys.executable).with_name("stallwart")
 
 
 @dataclass
@@ -86,7 +87,7 @@ def wait_ready(server: Server, seconds: float = 60) -> None:
 def stallwart(*arguments: str, environment: dict[str, str]) -> str:
     """What a command prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "stallwart.cli.main", *arguments],
+        [str(STALLWART), *arguments],
         env={**os.environ, **environment},
         cwd=ROOT,
         check=True,
@@ -99,12 +100,21 @@ def stallwart(*arguments: str, environment: dict[str, str]) -> str:
 def make_key(environment: dict[str, str]) -> str:
     """An API key with all scopes."""
     scopes = [part for scope in ("score", "read", "feedback", "admin") for part in ("--scope", scope)]
-    return json.loads(stallwart("keys", "create", "bench", *scopes, "--json", environment=environment))["secret"]
+    return json.loads(stallwart("keys", "create", "bench", *scopes, "--json", environment=environment))[
+        "secret"
+    ]
 
 
 def ask(server: Server, bodies: Path, **options: Any) -> dict[str, Any]:
     """What the client process saw; options as its command line names them."""
-    words = [sys.executable, "-m", "bench.serve.client", f"{server.url}/v1/decisions", "--bodies", str(bodies)]
+    words = [
+        sys.executable,
+        "-m",
+        "bench.serve.client",
+        f"{server.url}/v1/decisions",
+        "--bodies",
+        str(bodies),
+    ]
     for name, value in server.headers.items():
         words += ["--header", f"{name}={value}"]
     for name, value in options.items():

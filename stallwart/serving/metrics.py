@@ -106,6 +106,6 @@ class Metrics:
             self.read_process()
             if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
                 together = CollectorRegistry()
-                MultiProcessCollector(together)
+                MultiProcessCollector(together)  # type: ignore[no-untyped-call]
                 return generate_latest(together)
             return generate_latest(self.registry)

@@ -81,21 +81,20 @@ class Service:
             OverloadedError: no room or no time, and the caller wants to hear that.
         """
         stages, started = self.tools.metrics.stages, self.tools.clock()
-        listing, digests = await self._with_photos(asked, deadline)
+        listing, digests, kept = await self._with_photos(asked, deadline)
         revision = revision_of(listing, digests, asked.revision)
         looked = self.tools.clock()
         if asked.photos:
             stages["photos"].observe(looked - started)
         if request_key is not None or not options.rescan:
-            known = await self.tools.committer.find(
-                request_key, revision.revision, rescan=options.rescan
-            )
+            known = await self.tools.committer.find(request_key, revision.revision, rescan=options.rescan)
             stages["find"].observe(self.tools.clock() - looked)
             if known is not None:
                 self.tools.metrics.repeats.inc()
                 return _told(known)
         work = await self._scored(listing, options, deadline)
         stored_from = self.tools.clock()
+        await asyncio.gather(*kept)  # a decision never names a photo that is not kept
         draft = Draft(revision, self._decision(work, revision), request_key, options.rescan)
         decision = _told(await self.tools.committer.commit(draft))
         stages["commit"].observe(self.tools.clock() - stored_from)
@@ -106,19 +105,29 @@ class Service:
         """Let go of the threads that read and write photos."""
         self._disk.shutdown()
 
-    async def _with_photos(self, asked: ListingIn, deadline: float) -> tuple[Listing, tuple[str, ...]]:
-        """The listing with the photos that could be had, and their hashes; all of them are kept by now."""
+    async def _with_photos(
+        self, asked: ListingIn, deadline: float
+    ) -> tuple[Listing, tuple[str, ...], list[asyncio.Future[str]]]:
+        """The listing with the photos that could be had, their hashes, and what is still being written."""
         if not asked.photos:
-            return asked.listing((), ()), ()
+            return asked.listing((), ()), (), []
         limit = self.settings.max_photos
         got = await asyncio.gather(*(self._photo(photo, deadline) for photo in asked.photos[:limit]))
         photos = tuple(photo for photo in got if isinstance(photo, tuple))
         unread = [reason for reason in got if isinstance(reason, str)]
         if len(asked.photos) > limit:
             unread.append(f"{len(asked.photos) - limit} photos are over the limit of {limit}")
-        return asked.listing(tuple(photo for photo, _ in photos), tuple(unread)), tuple(
-            digest for _, digest in photos
-        )
+        digests = tuple(digest for _, digest in photos)
+        # Written while the listing is scored; the same photo twice is one file
+        loop, new = asyncio.get_running_loop(), {digest: photo for photo, digest in photos}
+        kept = [
+            loop.run_in_executor(self._disk, self.tools.photos.put, photo)
+            for digest, photo in new.items()
+            if not self.tools.photos.known(digest)
+        ]
+        for one in kept:  # a request that ends before it is stored asks for none of them
+            one.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return asked.listing(tuple(photo for photo, _ in photos), tuple(unread)), digests, kept
 
     async def _photo(self, photo: PhotoIn, deadline: float) -> tuple[bytes, str] | str:
         """The photo's bytes and hash, or why it could not be had."""
@@ -139,10 +148,7 @@ class Service:
         assert content is not None
         if len(content) > self.settings.max_photo_bytes:
             return f"a photo has {len(content):,} bytes, over the limit of {self.settings.max_photo_bytes:,}"
-        digest = sha256(content).hexdigest()
-        if not self.tools.photos.known(digest):
-            await loop.run_in_executor(self._disk, self.tools.photos.put, content)
-        return content, digest
+        return content, sha256(content).hexdigest()
 
     async def _fetched(self, url: str, deadline: float) -> bytes | str:
         clock = self.tools.clock
