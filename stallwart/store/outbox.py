@@ -13,7 +13,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from stallwart.core.decision import Decision
 from stallwart.core.errors import ConfigError
@@ -170,8 +183,31 @@ def finish(engine: Engine, worker: str, outcomes: Sequence[Outcome], now_ms: int
         }
         for outcome in outcomes
     ]
+    later = [{"its_id": row["its_id"], "due": row["due"]} for row in rows if row["to"] == WAITING]
     with engine.begin() as connection:
+        if later:
+            connection.execute(_postpone_followers(worker), later)
         connection.execute(change, rows)
+
+
+def _postpone_followers(worker: str) -> Update:
+    """What waits behind a delivery becomes due with it: else each look at the outbox would pass over it."""
+
+    def of(column: str) -> ScalarSelect[Any]:
+        mine = and_(first.c.delivery_id == bindparam("its_id"), first.c.leased_by == worker)
+        return select(first.c[column]).where(mine).scalar_subquery()
+
+    first = deliveries.alias("first")
+    return (
+        update(deliveries)
+        .where(
+            deliveries.c.webhook_id == of("webhook_id"),
+            deliveries.c.listing_id == of("listing_id"),
+            deliveries.c.seq > of("seq"),
+            deliveries.c.state == WAITING,
+        )
+        .values(due_at_ms=bindparam("due"))
+    )
 
 
 def release(engine: Engine, worker: str) -> None:

@@ -163,6 +163,6 @@ deliveries = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("ended_at_ms", BigInteger),
     UniqueConstraint("webhook_id", "decision_id"),
-    Index("ix_deliveries_state_due_at_ms", "state", "due_at_ms"),
+    Index("ix_deliveries_webhook_id_state_due_at_ms", "webhook_id", "state", "due_at_ms"),
     Index("ix_deliveries_webhook_id_listing_id_seq", "webhook_id", "listing_id", "seq"),
 )

@@ -96,6 +96,23 @@ def test_a_later_decision_of_a_listing_waits_until_the_earlier_is_delivered_or_d
     assert names(claimed(database, hook, now=NOW + 5)) == ["d-a-0003"]
 
 
+def test_what_waits_behind_a_failed_delivery_is_not_due_before_it(database, hook):
+    other = add_webhook(database, URL, [Action.BLOCK], NOW)
+    decide(database, [hook, other], ("a", 1), ("a", 2), ("b", 1))
+    first, beside = claimed(database, hook)
+    end(database, [first], WAITING, due=NOW + 5)
+    with database.connect() as connection:
+        of_hook = deliveries.c.webhook_id == hook.webhook_id
+        rows = connection.execute(select(deliveries).where(of_hook).order_by(deliveries.c.seq)).all()
+        others = connection.execute(select(deliveries.c.due_at_ms).where(~of_hook)).scalars().all()
+    assert [(row.decision_id, row.due_at_ms) for row in rows] == [
+        ("d-a-0001", NOW + 5),
+        ("d-a-0002", NOW + 5),
+        (beside.decision_id, NOW),
+    ]
+    assert set(others) == {NOW}
+
+
 def test_webhooks_do_not_wait_for_each_other(database, hook):
     other = add_webhook(database, URL, [Action.BLOCK], NOW)
     decide(database, [hook, other], ("a", 1), ("a", 2))

@@ -154,7 +154,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("delivery_id", name=op.f("uq_deliveries_delivery_id")),
         sa.UniqueConstraint("webhook_id", "decision_id", name=op.f("uq_deliveries_webhook_id_decision_id")),
     )
-    op.create_index("ix_deliveries_state_due_at_ms", "deliveries", ["state", "due_at_ms"], unique=False)
+    op.create_index(
+        "ix_deliveries_webhook_id_state_due_at_ms",
+        "deliveries",
+        ["webhook_id", "state", "due_at_ms"],
+        unique=False,
+    )
     op.create_index(
         "ix_deliveries_webhook_id_listing_id_seq",
         "deliveries",
