@@ -11,12 +11,12 @@ from PIL import Image, ImageFilter
 
 from bench.serve.client import PLACE
 
-_WORDS = (
-    "brass lamp oak table rewired last year small dent shade vintage original box shipping pickup only smoke"
-    " free home works well tested battery included charger cable screen cover size medium blue red green cotton"
-    " wool leather strap watch glass frame wooden handle steel blade kitchen garden tool set of four new never"
-    " used good condition see photos for details message me with any questions thanks"
-).split()
+_WORDS = """
+    brass lamp oak table rewired last year small dent shade vintage original box shipping pickup only smoke
+    free home works well tested battery included charger cable screen cover size medium blue red green
+    cotton wool leather strap watch glass frame wooden handle steel blade kitchen garden tool set
+    of four new never used good condition see photos for details message me with any questions thanks
+""".split()  # noqa: SIM905
 
 
 def jpeg(seed: int) -> bytes:

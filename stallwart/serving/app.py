@@ -257,7 +257,9 @@ class _Routes:
     async def _caller(self, request: Request, scope: Scope) -> Caller:
         authorization = request.headers.get("authorization")
         caller = self.parts.keys.cached(authorization, scope)
-        return caller or await asyncio.to_thread(self.parts.keys.load, authorization, scope)
+        if caller is None:
+            caller = await asyncio.to_thread(self.parts.keys.load, authorization, scope)
+        return caller
 
     def _deadline(self, request: Request) -> float:
         """Until when the answer is wanted, from `Stallwart-Deadline-Ms`, counted from now."""

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from stallwart.serving.schemas import BatchRequest, DecisionRequest, FeedbackIn, ListingIn
 
 _REF = "#/components/schemas/{model}"
-_EXAMPLE = ListingIn.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index, call-overload]
+_EXAMPLE = ListingIn.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index]
 _HEADERS = {
     "Idempotency-Key": ("A repeat with the same key is answered with the same decision.", {"type": "string"}),
     "Stallwart-Deadline-Ms": (

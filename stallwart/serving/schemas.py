@@ -112,7 +112,7 @@ class Options(BaseModel):
     rescan: bool = Field(default=False, description="Decide again about a revision that has a decision.")
     on_failure: Literal["review", "error"] = Field(
         default="review",
-        description="What an overloaded service or a missed deadline gives: a stored decision `review`, or 503.",
+        description="What an overloaded service or a missed deadline gives: a stored `review`, or 503.",
     )
 
 
