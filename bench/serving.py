@@ -76,9 +76,6 @@ def overhead(folder: Path, seconds: float) -> dict[str, float]:
     for name in rates:
         rate, cost = statistics.median(rates[name]), statistics.median(cpu[name]) * 1e3
         print(f"{name}: {rate:.0f} requests per second, {cost:.3f} ms of CPU each")
-    print(
-        f"service {statistics.median(rates['service']):.0f}/s, bare {statistics.median(rates['bare']):.0f}/s"
-    )
     verdict("requests per second over bare FastAPI", statistics.median(ratios), 1.0, at_least=True)
     return {"ratio": statistics.median(ratios), "cpu_ms": statistics.median(cpu["service"]) * 1e3}
 
