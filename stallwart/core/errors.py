@@ -98,7 +98,7 @@ class OverloadedError(StallwartError):
 
 
 class StoreError(StallwartError):
-    """The database is gone, locked or full: nothing was half written, and the same request may be sent again."""
+    """The database is gone, locked or full: nothing was half written; the same request may be sent again."""
 
     code = "store"
     exit_code = 5
