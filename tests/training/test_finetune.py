@@ -168,3 +168,17 @@ def test_a_bundle_with_tuned_encoders_scores_what_training_saw(sample_market, ca
     assert next(iter(trained.origins)) >= "2025-06"
     ids = done.embedder.text.tokens("whisky for sale")
     assert torch.tensor([ids]).shape == (1, 3)
+
+
+@pytest.mark.slow
+def test_the_packaged_encoders_learn(sample_market, tmp_path):
+    changes = {"text": "minilm-l6", "photo": "efficientnet-lite0", "finetune_epochs": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        looks = itertools.cycle([0.1, 0.2])
+        patch.setattr(finetune, "macro_average_precision", lambda *_, **__: next(looks))
+        run = prepared(sample_market, tmp_path, finetune_months=2, **changes)
+    for name, d in (("text", 384), ("photo", 1280)):
+        spec = getattr(run.embedder, name).spec
+        assert spec.name.endswith(" tuned")
+        assert spec.d == d
+    assert np.isfinite(run.material.features.photos).all()
