@@ -68,7 +68,8 @@ class Committer:
     def commit(self, draft: Draft) -> asyncio.Future[Decision | Conflict]:
         """The decision once it is on the disk: the draft's own, or the stored one that it repeats.
 
-        To be called in a running event loop. Cancelling the future does not undo the decision.
+        To be called in a running event loop. A future that is cancelled before its group is begun is dropped,
+        so that what nobody waits for does not pile up before a locked database; later it may be stored.
 
         Raises:
             StoreError: (by the future) it is not known to be stored; send the same again.
@@ -228,6 +229,9 @@ class _Worker(Generic[_Asked, _Answer]):
 
     def _answer(self, calls: Sequence[_Call[_Asked]]) -> None:
         answers: Sequence[_Answer | Exception]
+        calls = [call for call in calls if not call.future.cancelled()]
+        if not calls:
+            return
         try:
             answers = self._work([call.asked for call in calls])
         except Exception as err:  # noqa: BLE001  # our own bug reaches the callers; the thread must live on
