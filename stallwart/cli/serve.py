@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stallwart.cli import shared
+from stallwart.cli.database import ready_database
 from stallwart.core.errors import ConfigError
-from stallwart.core.settings import Settings
 from stallwart.model.bundle import read_bundle
-from stallwart.serving.keys import require_loopback
-from stallwart.serving.logs import log_to_stderr
-from stallwart.serving.server import create_service
-from stallwart.store.database import check_current, database_url, open_database, status, upgrade
 
 if TYPE_CHECKING:
     from stallwart.serving.gate import Gate
@@ -55,14 +51,19 @@ def serve(
 
         stallwart serve bundles/first --port 8000
     """
+    settings = shared.read_settings()
+    with ready_database(settings):
+        pass  # what is wrong with it is said here, once, and not by every process
+
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    settings = shared.read_settings()
+    from stallwart.serving.keys import require_loopback
+    from stallwart.serving.logs import log_to_stderr
+
     if insecure_local:
         require_loopback(host)
-    read_bundle(bundle)  # a bundle that is refused is said here, once, and not by every process
-    _prepare_database(settings)
+    read_bundle(bundle)  # the same
     log_to_stderr()
     with _listening(host, port) as listener, _several(workers):
         os.environ[_WORKER] = json.dumps({"bundle": str(bundle), "insecure_local": insecure_local})
@@ -73,6 +74,7 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on where a request came from
             timeout_keep_alive=75,  # longer than the usual idle time of a load balancer
             timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
         )
@@ -80,29 +82,21 @@ def serve(
         shared.say(f"serving {bundle} on http://{address[0]}:{address[1]} with {workers} process(es)")
         server = uvicorn.Server(config)
         if workers > 1:
-            Multiprocess(config, target=server.run, sockets=[listener]).run()
+            Multiprocess(config, [listener]).run()
         else:
             server.run(sockets=[listener])
 
 
 def worker() -> "Gate":
     """The application of one process; uvicorn calls it by name."""
+    from stallwart.serving.logs import log_to_stderr
+    from stallwart.serving.server import create_service
+
     log_to_stderr()
     told = json.loads(os.environ[_WORKER])
     return create_service(
         Path(told["bundle"]), shared.read_settings(), insecure_local=bool(told["insecure_local"])
     )
-
-
-def _prepare_database(settings: Settings) -> None:
-    """A SQLite file of our own is made and upgraded; any other database only when its operator says so."""
-    engine = open_database(database_url(settings), settings)
-    try:
-        if engine.dialect.name == "sqlite" and status(engine).current is None:
-            upgrade(engine)
-        check_current(engine)
-    finally:
-        engine.dispose()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from stallwart import __version__
 from stallwart.core.decision import Decision
@@ -29,7 +30,8 @@ from stallwart.core.errors import (
     TooLargeError,
 )
 from stallwart.core.settings import Settings
-from stallwart.serving.gate import Gate, error_body, error_headers
+from stallwart.serving.gate import Gate, Receive, Send, error_body, error_headers
+from stallwart.serving.gate import Scope as Connection
 from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.logs import say
 from stallwart.serving.metrics import CONTENT_TYPE, Metrics
@@ -52,6 +54,7 @@ from stallwart.store.feedback import add_feedback
 from stallwart.store.keys import Scope
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Result = TypeVar("_Result")
 _PLAIN_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorOut, "description": what}
@@ -124,13 +127,12 @@ def create_app(parts: Parts, settings: Settings) -> Gate:
             operation_id=endpoint.__name__,
             **extra,
         )
-    app.state.metrics = parts.metrics
     app.add_exception_handler(StallwartError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(SQLAlchemyError, _database_gone)
     app.add_exception_handler(Exception, _crashed)
     describe(app)
-    return Gate(app, settings, parts.metrics)
+    return Gate(app, settings, parts.metrics, {("POST", "/v1/decisions"): routes.decide_directly})
 
 
 class _Routes:
@@ -173,6 +175,21 @@ class _Routes:
         decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
         return Response(decision.model_dump_json(), media_type="application/json")
 
+    async def decide_directly(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """The same as `decide`, past the layers of FastAPI."""
+        request = Request(scope, receive)
+        try:
+            response = await self.decide(request)
+        except StallwartError as err:
+            response = await _refused(request, err)
+        except SQLAlchemyError as err:
+            response = await _database_gone(request, err)
+        except ClientDisconnect:
+            return
+        except Exception as err:  # noqa: BLE001 - answered and logged like any other route's
+            response = await _crashed(request, err)
+        await response(scope, receive, send)
+
     async def decide_batch(self, request: Request) -> Response:
         """Decide about several listings, each with a result of its own."""
         caller = await self._caller(request, Scope.SCORE)
@@ -211,7 +228,7 @@ class _Routes:
             with self.parts.database.connect() as connection:
                 return read_decision(connection, decision_id)
 
-        decision = await asyncio.to_thread(read)
+        decision = await self._from_store(read)
         if decision is None:
             raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
         return Response(decision.model_dump_json(), media_type="application/json")
@@ -220,7 +237,7 @@ class _Routes:
         """Take an appeal, a report or an outcome about a decision."""
         caller = await self._caller(request, Scope.FEEDBACK)
         said = await self._read(request, FeedbackIn)
-        feedback_id = await asyncio.to_thread(
+        feedback_id = await self._from_store(
             add_feedback,
             self.parts.database,
             said.model_dump(),
@@ -251,15 +268,26 @@ class _Routes:
 
     async def readyz(self) -> Response:
         """Whether it takes traffic: the bundle is warm and the database is there."""
-        why = await asyncio.to_thread(self.parts.ready)
+        try:
+            why = await self._from_store(self.parts.ready)
+        except StoreError as err:
+            why = str(err)
         return JSONResponse({"status": why or "ready"}, 503 if why else 200)
 
     async def _caller(self, request: Request, scope: Scope) -> Caller:
         authorization = request.headers.get("authorization")
         caller = self.parts.keys.cached(authorization, scope)
         if caller is None:
-            caller = await asyncio.to_thread(self.parts.keys.load, authorization, scope)
+            caller = await self._from_store(self.parts.keys.load, authorization, scope)
         return caller
+
+    async def _from_store(self, work: Callable[..., _Result], *args: Any) -> _Result:
+        """What a call that asks the database gives; given up where that takes longer than an answer may."""
+        try:
+            async with asyncio.timeout(self.settings.deadline_ms / 1e3):
+                return await asyncio.to_thread(work, *args)
+        except TimeoutError:
+            raise StoreError("the database did not answer in time; send it again") from None
 
     def _deadline(self, request: Request) -> float:
         """Until when the answer is wanted, from `Stallwart-Deadline-Ms`, counted from now."""
@@ -336,7 +364,7 @@ def _what_is_wrong(err: ValidationError) -> str:
 
 async def _refused(request: Request, err: Exception) -> Response:
     assert isinstance(err, StallwartError)
-    request.app.state.metrics.errors.labels(err.code).inc()
+    request.scope["metrics"].errors.labels(err.code).inc()
     body = error_body(err, request.scope["request_id"])
     return JSONResponse(body, err.http_status, headers=error_headers(err))
 
@@ -356,7 +384,7 @@ async def _database_gone(request: Request, err: Exception) -> Response:
 async def _crashed(request: Request, _: Exception) -> Response:
     request_id = request.scope["request_id"]
     say("crash", level=40, exc_info=True, request_id=request_id)
-    request.app.state.metrics.errors.labels("internal").inc()
+    request.scope["metrics"].errors.labels("internal").inc()
     body = {
         "code": "internal",
         "message": "a fault of the service; it is in its log",

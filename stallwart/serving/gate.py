@@ -7,8 +7,10 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
+
+from prometheus_client import Counter, Histogram
 
 from stallwart.core.errors import OverloadedError, StallwartError, TooLargeError
 from stallwart.core.settings import Settings
@@ -32,20 +34,30 @@ class Gate:
         app: what answers.
         settings: the bounds.
         metrics: where requests are counted.
+        direct: what answers a method and path without the application's layers, which cost more than all
+            the rest of a request that needs no model.
     """
 
-    def __init__(self, app: App, settings: Settings, metrics: Metrics):
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        metrics: Metrics,
+        direct: Mapping[tuple[str, str], App] | None = None,
+    ):
         self.app, self.settings, self.metrics = app, settings, metrics
+        self._direct = direct or {}
         self._open, self._bytes = 0, 0
+        self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the application's start and stop."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, given = time.perf_counter(), header(scope, b"x-request-id") or ""
+        started, app, given = time.perf_counter(), self.app, header(scope, b"x-request-id") or ""
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope["request_id"] = request_id
+        scope["request_id"], scope["metrics"] = request_id, self.metrics
         taken, status = 0, 500
 
         async def counted() -> MutableMapping[str, Any]:
@@ -76,16 +88,26 @@ class Gate:
                 self.metrics.errors.labels(TooLargeError.code).inc()
                 await refuse(named, too_large(self.settings.max_body_bytes), request_id)
             else:
-                await self.app(scope, counted, named)
+                app = self._direct.get((scope["method"], scope["path"]), self.app)
+                await app(scope, counted, named)
         finally:
             self._open -= 1
             self._bytes -= taken
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "none")
-            self.metrics.requests.labels(route, status).inc()
-            self.metrics.request_seconds.labels(route).observe(seconds)
+            route = scope["path"] if app is not self.app else getattr(scope.get("route"), "path", "none")
+            requests, took = self._counted(route, status)
+            requests.inc()
+            took.observe(seconds)
             if status >= 400:
                 say("request", route=route, status=status, ms=round(seconds * 1e3, 1), request_id=request_id)
+
+    def _counted(self, route: str, status: int) -> tuple[Counter, Histogram]:
+        """The counters of a route and status, looked up once; routes and statuses are few."""
+        key = (route, status)
+        if key not in self._counters:
+            metrics = self.metrics
+            self._counters[key] = metrics.requests.labels(*key), metrics.request_seconds.labels(route)
+        return self._counters[key]
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -127,9 +127,6 @@ def create_service_of(
         settings.max_queue_bytes,
         time.monotonic,
     )
-    committer = Committer(
-        database, settings, wall_ms, _Webhooks(database, settings), metrics.commit_rows.observe
-    )
     photos = photo_store(settings)
     fetcher = PhotoFetcher(settings)
     deliverer = Deliverer(
@@ -138,6 +135,14 @@ def create_service_of(
         wall_ms,
         counted=lambda result: metrics.webhook_deliveries.labels(result).inc(),
     )
+    hooks = _Webhooks(database, settings)
+
+    def committed(rows: int) -> None:
+        metrics.commit_rows.observe(rows)
+        if hooks.known:
+            deliverer.wake()
+
+    committer = Committer(database, settings, wall_ms, hooks, committed)
     service = Service(Tools(engine, committer, photos, fetcher, metrics, wall_ms, time.monotonic), settings)
     metrics.bundle.labels(runtime.digest).set(time.time())
 
@@ -220,7 +225,7 @@ class _Webhooks:
 
     def __init__(self, database: Database, settings: Settings):
         self._database, self._seconds = database, settings.key_cache_seconds
-        self._known: list[Webhook] = []
+        self.known: list[Webhook] = []
         self._read_at = -math.inf
 
     def __call__(self) -> list[Webhook]:
@@ -231,8 +236,8 @@ class _Webhooks:
         """
         now = time.monotonic()
         if now - self._read_at >= self._seconds:
-            self._known, self._read_at = list_webhooks(self._database), now
-        return self._known
+            self.known, self._read_at = list_webhooks(self._database), now
+        return self.known
 
 
 async def _every(seconds: float, work: Callable[[], None]) -> None:

@@ -7,14 +7,16 @@ HTTP: errors of `core/errors.py` go up.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeVar
 
 from stallwart.content.photo import PhotoError
 from stallwart.core.decision import Action, Cause, Decision
-from stallwart.core.errors import ConflictError, OverloadedError, StallwartError
+from stallwart.core.errors import ConflictError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.serving.commit import Committer
@@ -27,6 +29,9 @@ from stallwart.store.photos import PhotoStore
 
 _FETCH_UNTIL = 0.6  # share of a listing's time after which a photo is no longer waited for
 _COMMIT_RESERVE = 0.05  # share of a listing's time that is kept for storing the answer
+# Storing gets as much even where a deadline leaves less: else what missed a short one is never a review
+_STORE_SECONDS = 0.25
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Service:
     def __init__(self, tools: Tools, settings: Settings):
         self.tools, self.settings = tools, settings
         self._disk = ThreadPoolExecutor(4, "photos")
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._woken = False
 
     async def decide(
         self, asked: ListingIn, options: Options, deadline: float, request_key: str | None = None
@@ -76,7 +83,7 @@ class Service:
             request_key: names this request among all; a repeat is answered with the first decision.
 
         Raises:
-            StoreError: it could not be stored, so there is no answer.
+            StoreError: it could not be stored in time, so there is no answer.
             ConflictError: `request_key` was used for another revision.
             OverloadedError: no room or no time, and the caller wants to hear that.
         """
@@ -87,19 +94,29 @@ class Service:
         if asked.photos:
             stages["photos"].observe(looked - started)
         if request_key is not None or not options.rescan:
-            known = await self.tools.committer.find(request_key, revision.revision, rescan=options.rescan)
+            found = self.tools.committer.find(request_key, revision.revision, rescan=options.rescan)
+            known = await self._in_time(found, deadline)
             stages["find"].observe(self.tools.clock() - looked)
             if known is not None:
                 self.tools.metrics.repeats.inc()
                 return _told(known)
         work = await self._scored(listing, options, deadline)
         stored_from = self.tools.clock()
-        await asyncio.gather(*kept)  # a decision never names a photo that is not kept
+        if kept:  # a decision never names a photo that is not kept
+            await self._in_time(asyncio.gather(*kept), deadline)
         draft = Draft(revision, self._decision(work, revision), request_key, options.rescan)
-        decision = _told(await self.tools.committer.commit(draft))
+        decision = _told(await self._in_time(self.tools.committer.commit(draft), deadline))
         stages["commit"].observe(self.tools.clock() - stored_from)
         self._count(work, decision)
         return decision
+
+    async def _in_time(self, asked: Awaitable[_Answer], deadline: float) -> _Answer:
+        """What the store answers, waited for as long as the caller waits."""
+        try:
+            async with asyncio.timeout(max(_STORE_SECONDS, deadline - self.tools.clock())):
+                return await asked
+        except TimeoutError:
+            raise StoreError("the store did not answer within the deadline; send it again") from None
 
     def close(self) -> None:
         """Let go of the threads that read and write photos."""
@@ -161,12 +178,11 @@ class Service:
     async def _scored(self, listing: Listing, options: Options, deadline: float) -> Work:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        clock, engine = self.tools.clock, self.tools.engine
 
         def wake(_: Work) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, done)
+            self._wake(loop, done)
 
-        clock, engine = self.tools.clock, self.tools.engine
         until = deadline - _COMMIT_RESERVE * max(0.0, deadline - clock())
         try:
             work = engine.submit(listing, options.evidence, until, wake)
@@ -176,14 +192,29 @@ class Service:
                 raise
             work = Work(listing, "none", clock(), until, engine.runtime, wake, failed=f"overloaded: {err}")
             return work
+        timer = loop.call_later(max(0.0, until - clock()), _resolve, done)
         try:
-            await asyncio.wait_for(done, max(0.0, until - clock()))
-        except TimeoutError:
-            if work.scored is None and not work.failed:
-                work.failed = "the deadline was over before the listing was scored"
+            await done
+        finally:
+            timer.cancel()
+        if work.scored is None and not work.failed:
+            work.failed = "the deadline was over before the listing was scored"
         if work.scored is None and options.on_failure == "error":
             raise OverloadedError(f"{work.failed}; try again with a longer deadline")
         return work
+
+    def _wake(self, loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+        """From a thread: let a coroutine go on. Many that are done together wake the loop once."""
+        self._done.append(done)
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._resolve_done)
+
+    def _resolve_done(self) -> None:
+        self._woken = False  # before the first is taken, so that none is left behind
+        while self._done:
+            _resolve(self._done.popleft())
 
     def _decision(self, work: Work, revision: Revision) -> Decision:
         """The draft of the decision; its cause and what it supersedes are settled when it is stored."""
