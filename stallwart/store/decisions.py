@@ -211,7 +211,7 @@ def _by_listing(connection: Connection, sql: Statements, listings: Collection[st
 
 def _decision(fields: Sequence[Any]) -> Decision:
     """A row of the columns `READ`; SQLite gives JSON as text, PostgreSQL's driver what it says."""
-    values = dict(zip(READ, fields, strict=True))
+    values = dict(zip(READ, fields, strict=False))  # SQLite adds the number by which it found the last
     for name in ("policies", "scores", "thresholds", "evidence"):
         if isinstance(values[name], str):
             values[name] = json.loads(values[name])

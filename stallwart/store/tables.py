@@ -70,7 +70,7 @@ decisions = Table(
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("decision_id", Text, nullable=False, unique=True),
     Column("listing_id", Text, nullable=False),
-    Column("revision", Text, ForeignKey("revisions.revision"), nullable=False, index=True),
+    Column("revision", Text, ForeignKey("revisions.revision"), nullable=False),
     # The revision again where this is its first decision; unique, so that a revision has one and only one
     Column("first_of", Text, unique=True),
     Column("action", Text, nullable=False),
@@ -85,6 +85,7 @@ decisions = Table(
     Column("supersedes", Text),
     Column("decided_at_ms", BigInteger, nullable=False, index=True),
     Index("ix_decisions_listing_id_seq", "listing_id", "seq"),
+    Index("ix_decisions_revision_seq", "revision", "seq"),
 )
 
 # Which decision an Idempotency-Key was answered with.

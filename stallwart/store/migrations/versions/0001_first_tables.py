@@ -129,7 +129,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_decisions_decided_at_ms"), "decisions", ["decided_at_ms"], unique=False)
     op.create_index("ix_decisions_listing_id_seq", "decisions", ["listing_id", "seq"], unique=False)
-    op.create_index(op.f("ix_decisions_revision"), "decisions", ["revision"], unique=False)
+    op.create_index("ix_decisions_revision_seq", "decisions", ["revision", "seq"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column(
