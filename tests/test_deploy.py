@@ -244,3 +244,20 @@ def test_systemd_reads_the_unit(tmp_path):
         re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit, flags=re.M)
     )
     assert run("systemd-analyze", "verify", "--man=no", tmp_path / "stallwart.service") == ""
+
+
+def test_every_metric_of_the_service_is_in_the_guide():
+    table = (DEPLOY.parent / "docs/serving.md").read_text().partition("## Metrics")[2]
+    named = set(re.findall(r"`(stallwart_\w+)`", table))
+    assert named == {re.sub(r"_(sum|count|bucket)$", "", name) for name in served_metrics()}
+
+
+def test_every_route_of_the_service_is_in_the_guide():
+    from stallwart.serving.app import _Routes
+
+    page = (DEPLOY.parent / "docs/serving.md").read_text()
+    for path, method, _, scope, _ in _Routes.table(_Routes.__new__(_Routes)):
+        row = next(
+            line for line in page.splitlines() if line.startswith("|") and f"`{method} {path}`" in line
+        )
+        assert f"| {scope.value if scope else 'none'} |" in row
