@@ -294,17 +294,26 @@ def kill_service(starter: Starter) -> None:
 
 
 def kill_database(postgres: Any) -> None:
-    """SIGKILL to the process that all others of PostgreSQL belong to; they end by themselves."""
-    pid = int((postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
-    os.kill(pid, signal.SIGKILL)
-    for attempt in range(50):  # a new one refuses to start until the last of the old has ended
-        try:
-            postgres.start()
-            return
-        except Exception:  # of several kinds, by what the wheel's helper met
-            if attempt == 49:
-                raise
-            time.sleep(0.2)
+    """SIGKILL to the process that all others of PostgreSQL belong to, which end with it; then a new start."""
+    data = postgres.folder / "data"
+    noted = data / "postmaster.pid"
+    first = int(noted.read_text().split()[0])
+    family = [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+    os.kill(first, signal.SIGKILL)
+    until = time.monotonic() + 30
+    while any(map(_lives, family)):
+        assert time.monotonic() < until, "processes of the killed PostgreSQL do not end"
+        time.sleep(0.01)
+    for left in (noted, *data.glob(".s.PGSQL.*")):  # its number counts as in use until its exit is noted
+        left.unlink()
+    postgres.start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 async def _kill(world: World, starter: Starter, times: int, postgres: Any, secret: str) -> list[float]:

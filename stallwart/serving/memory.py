@@ -13,6 +13,7 @@ from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.graphs import Embedding
 
 _WRITE_BEHIND = 4_096  # embeddings that wait for the disk; more are only kept in memory
+_BUSY_SECONDS = 0.05  # that a look waits for what is being written; computing takes about as long
 
 
 class Embeddings:
@@ -44,13 +45,7 @@ class Embeddings:
                     self._memory.move_to_end(key)
                     found[key] = embedding
         missing = [key for key in keys if key not in found]
-        if missing and self._disk and not self.failed:
-            try:
-                with self._disk_lock:
-                    read = self._disk.get(missing)
-            except ConfigError as err:
-                self.failed = str(err)
-                return found
+        if missing and (read := self._read(missing)):
             self._keep(read)
             found.update(read)
         return found
@@ -66,6 +61,18 @@ class Embeddings:
         """Bring what waits to the disk."""
         self._waiting.put(None)
         self._writer.join()
+
+    def _read(self, keys: Sequence[bytes]) -> dict[bytes, Embedding]:
+        """What the disk has of `keys`; nothing where it is broken, or another process keeps it busy."""
+        if not self._disk or self.failed or not self._disk_lock.acquire(timeout=_BUSY_SECONDS):
+            return {}
+        try:
+            return self._disk.get(keys)
+        except ConfigError as err:
+            self.failed = str(err)
+            return {}
+        finally:
+            self._disk_lock.release()
 
     def _keep(self, embeddings: dict[bytes, Embedding]) -> None:
         with self._lock:
