@@ -30,7 +30,7 @@ from stallwart.core.errors import (
     TooLargeError,
 )
 from stallwart.core.settings import Settings
-from stallwart.serving.gate import Gate, Receive, Send, error_body, error_headers
+from stallwart.serving.gate import Gate, Receive, Send, answer_json, error_body, error_headers, header
 from stallwart.serving.gate import Scope as Connection
 from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.logs import say
@@ -49,6 +49,7 @@ from stallwart.serving.schemas import (
     PhotoIn,
 )
 from stallwart.serving.service import Service
+from stallwart.store.database import reading
 from stallwart.store.decisions import read_decision
 from stallwart.store.feedback import add_feedback
 from stallwart.store.keys import Scope
@@ -168,18 +169,14 @@ class _Routes:
         a URL, by the hash of one sent before, or as parts named `photo` of a multipart request whose part
         `request` holds the JSON.
         """
-        caller = await self._caller(request, Scope.SCORE)
-        deadline = self._deadline(request)
-        asked = await self._read(request, DecisionRequest)
-        key = self._request_key(request, caller)
-        decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
-        return Response(decision.model_dump_json(), media_type="application/json")
+        return Response(await self._decided(request), media_type="application/json")
 
     async def decide_directly(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The same as `decide`, past the layers of FastAPI."""
         request = Request(scope, receive)
         try:
-            response = await self.decide(request)
+            await answer_json(send, await self._decided(request))
+            return
         except StallwartError as err:
             response = await _refused(request, err)
         except SQLAlchemyError as err:
@@ -189,6 +186,14 @@ class _Routes:
         except Exception as err:  # noqa: BLE001 - answered and logged like any other route's
             response = await _crashed(request, err)
         await response(scope, receive, send)
+
+    async def _decided(self, request: Request) -> bytes:
+        caller = await self._caller(request, Scope.SCORE)
+        deadline = self._deadline(request)
+        asked = await self._read(request, DecisionRequest)
+        key = self._request_key(request, caller)
+        decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
+        return decision.model_dump_json().encode()
 
     async def decide_batch(self, request: Request) -> Response:
         """Decide about several listings, each with a result of its own."""
@@ -225,7 +230,7 @@ class _Routes:
         await self._caller(request, Scope.READ)
 
         def read() -> Decision | None:
-            with self.parts.database.connect() as connection:
+            with reading(self.parts.database) as connection:
                 return read_decision(connection, decision_id)
 
         decision = await self._from_store(read)
@@ -275,7 +280,7 @@ class _Routes:
         return JSONResponse({"status": why or "ready"}, 503 if why else 200)
 
     async def _caller(self, request: Request, scope: Scope) -> Caller:
-        authorization = request.headers.get("authorization")
+        authorization = header(request.scope, b"authorization")
         caller = self.parts.keys.cached(authorization, scope)
         if caller is None:
             caller = await self._from_store(self.parts.keys.load, authorization, scope)
@@ -291,7 +296,7 @@ class _Routes:
 
     def _deadline(self, request: Request) -> float:
         """Until when the answer is wanted, from `Stallwart-Deadline-Ms`, counted from now."""
-        given = request.headers.get("stallwart-deadline-ms")
+        given = header(request.scope, b"stallwart-deadline-ms")
         wanted = self.settings.deadline_ms
         if given is not None:
             if not (given.isascii() and given.isdigit()) or not 1 <= len(given) <= 9 or int(given) < 1:
@@ -300,7 +305,7 @@ class _Routes:
         return self.parts.service.tools.clock() + min(wanted, self.settings.max_deadline_ms) / 1e3
 
     def _request_key(self, request: Request, caller: Caller) -> str | None:
-        given = request.headers.get("idempotency-key")
+        given = header(request.scope, b"idempotency-key")
         if given is None:
             return None
         if not _PLAIN_KEY.fullmatch(given):
@@ -308,7 +313,9 @@ class _Routes:
         return sha256(f"{caller.key_id}\n{request.url.path}\n{given}".encode()).hexdigest()
 
     async def _read(self, request: Request, model: type[_Model]) -> _Model:
-        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        kind = (
+            (header(request.scope, b"content-type") or "application/json").partition(";")[0].strip().lower()
+        )
         try:
             async with asyncio.timeout(self.settings.max_deadline_ms / 1e3):
                 if kind == "application/json":
@@ -319,7 +326,7 @@ class _Routes:
             raise _LateError("the request did not arrive in time; send it faster or smaller") from None
         except ValidationError as err:
             raise DataError(_what_is_wrong(err)) from None
-        raise _MediaTypeError(f"{kind or 'nothing'} is not read here; send application/json")
+        raise _MediaTypeError(f"{kind} is not read here; send application/json")
 
     async def _multipart(self, request: Request) -> DecisionRequest:
         limits = {"max_files": 100, "max_fields": 1, "max_part_size": self.settings.max_body_bytes}

@@ -55,7 +55,9 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, app, given = time.perf_counter(), self.app, header(scope, b"x-request-id") or ""
+        started, app = time.perf_counter(), self.app
+        scope["by_name"] = dict(scope["headers"])  # of several with one name the last
+        given = header(scope, b"x-request-id") or ""
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"], scope["metrics"] = request_id, self.metrics
         taken, status = 0, 500
@@ -111,8 +113,9 @@ class Gate:
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """A request header by its name in lower case, or None."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    """A request header by its name in lower case, or None; behind a `Gate` only."""
+    value = scope["by_name"].get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def too_large(max_bytes: int) -> TooLargeError:
@@ -133,6 +136,13 @@ def error_headers(err: StallwartError) -> dict[str, str]:
     if err.http_status == 401:
         headers["www-authenticate"] = 'Bearer realm="stallwart"'
     return headers
+
+
+async def answer_json(send: Send, body: bytes) -> None:
+    """Answer 200 with a JSON document."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def refuse(send: Send, err: StallwartError, request_id: str) -> None:
