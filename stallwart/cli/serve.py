@@ -77,6 +77,7 @@ def serve(
             proxy_headers=False,  # nothing here depends on where a request came from
             timeout_keep_alive=75,  # longer than the usual idle time of a load balancer
             timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
+            timeout_worker_healthcheck=60,  # a process that is still importing on a busy machine is not dead
         )
         address = listener.getsockname()
         shared.say(f"serving {bundle} on http://{address[0]}:{address[1]} with {workers} process(es)")
