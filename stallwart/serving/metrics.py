@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("photos", "find", "queue", "text", "photo", "head", "evidence", "commit")
@@ -105,7 +105,17 @@ class Metrics:
         with self._lock:
             self.read_process()
             if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+                _forget_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
                 together = CollectorRegistry()
                 MultiProcessCollector(together)  # type: ignore[no-untyped-call]
                 return generate_latest(together)
             return generate_latest(self.registry)
+
+
+def _forget_dead(folder: Path) -> None:
+    """What a killed process counted stays; what it held or had waiting is no more."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
