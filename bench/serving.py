@@ -67,7 +67,7 @@ def overhead(folder: Path, seconds: float) -> dict[str, float]:
         for number in range(_ROUNDS + 1):
             for name, server in (("service", ours), ("bare", bare)):
                 before = server.cpu_seconds()
-                seen = ask(server, bodies, connections=32, seconds=seconds, start=number * 10**7)
+                seen = ask(server, bodies, connections=128, seconds=seconds, start=number * 10**7)
                 assert set(seen["statuses"]) == {"200"}, seen
                 if number:  # the first round warms up
                     rates[name].append(seen["per_second"])

@@ -6,6 +6,7 @@ HTTP: errors of `core/errors.py` go up.
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -72,6 +73,8 @@ class Service:
         self._disk = ThreadPoolExecutor(4, "photos")
         self._done: deque[asyncio.Future[None]] = deque()
         self._woken = False
+        # Asking the system for randomness for each id would give the interpreter's lock away each time
+        self._process, self._numbers = secrets.token_hex(6), itertools.count()
         self._counters: dict[tuple[str, str, str], Counter] = {}
 
     async def decide(
@@ -226,7 +229,7 @@ class Service:
         runtime, scored, now_ms = work.runtime, work.scored, self.tools.now_ms()
         values = None if scored is None or scored.scores is None else scored.scores.tolist()
         return Decision.model_construct(
-            decision_id=f"d_{now_ms:012x}{secrets.token_hex(10)}",
+            decision_id=f"d_{now_ms:012x}{self._process}{next(self._numbers):08x}",
             listing_id=revision.listing_id,
             revision=revision.revision,
             action=scored.ruling.action if scored else Action.REVIEW,
