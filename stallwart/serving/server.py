@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import math
 import threading
@@ -36,6 +37,7 @@ from stallwart.store.webhooks import Webhook, list_webhooks
 
 _GAUGES_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0
+_GARBAGE = 20_000  # objects that may be new before the collector looks at them; requests leave few cycles
 
 
 def wall_ms() -> int:
@@ -181,6 +183,10 @@ def create_service_of(
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
         deliverer.start()
+        # What is loaded by now stays: the collector need not walk it again and again between requests
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE)
         tasks = [
             asyncio.create_task(_every(seconds, work))
             for seconds, work in (
