@@ -24,7 +24,7 @@ def jpeg(seed: int) -> bytes:
     dice = np.random.default_rng(seed)
     small = Image.fromarray(dice.integers(0, 255, (60, 80, 3), dtype=np.uint8).astype(np.uint8))
     large = small.resize((800, 600), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
-    noisy = np.clip(np.asarray(large, np.int16) + dice.integers(-8, 8, (600, 800, 1)), 0, 255)
+    noisy = np.clip(np.asarray(large, np.int16) + dice.integers(-3, 3, (600, 800, 1)), 0, 255)
     out = io.BytesIO()
     Image.fromarray(noisy.astype(np.uint8)).save(out, "JPEG", quality=85)
     return out.getvalue()

@@ -8,6 +8,9 @@ dropped before it is done, and photos are given up before the answer is. Knows n
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +29,8 @@ from stallwart.serving.schemas import Evidence
 
 # Of a listing's time, what words, heads and the commit may still need after its photos
 _PHOTOS_GIVEN_UP_AT = 0.8
+_DONE_BY = 0.6  # share of its time by which a listing must be expected to be through, or it is not taken
+_NICER = 5
 _SMOOTHING = 0.1  # of the running mean cost of a listing
 
 
@@ -127,20 +132,34 @@ class Engine:
         work = Work(listing, evidence, self._clock(), deadline, self.runtime, on_done)
         size_bytes = work.size_bytes
         with self._changed:
-            wait = self._pending * self._cost_seconds / self._threads
-            if self._closed:
-                raise OverloadedError("the service is stopping")
-            if self._pending >= self._max_queue or self._pending_bytes + size_bytes > self._max_bytes:
-                raise OverloadedError(f"{self._pending} listings wait already", max(wait, 0.1))
-            if self._pending and work.taken_at + wait > deadline:
-                raise OverloadedError(
-                    f"{self._pending} listings wait already, longer than the deadline allows", max(wait, 0.1)
-                )
+            self._check_room(work.taken_at, deadline, size_bytes)
             self._pending += 1
             self._pending_bytes += size_bytes
             self._new.append(work)
             self._changed.notify()
         return work
+
+    def check_room(self, deadline: float) -> None:
+        """Return where a listing would be taken now; asked before its photos are fetched and kept.
+
+        Raises:
+            OverloadedError: as `submit` would.
+        """
+        with self._changed:
+            self._check_room(self._clock(), deadline, 0)
+
+    def _check_room(self, now: float, deadline: float, size_bytes: int) -> None:
+        wait = self._pending * self._cost_seconds / self._threads
+        if self._closed:
+            raise OverloadedError("the service is stopping")
+        if self._pending >= self._max_queue or self._pending_bytes + size_bytes > self._max_bytes:
+            raise OverloadedError(f"{self._pending} listings wait already", max(wait, 0.1))
+        # Better refused now than given up half done: whoever is taken should be through before its photos
+        # would be given up
+        if self._pending and now + wait + self._cost_seconds > now + _DONE_BY * (deadline - now):
+            raise OverloadedError(
+                f"{self._pending} listings wait already, longer than the deadline allows", max(wait, 0.1)
+            )
 
     def close(self, timeout: float | None = None) -> None:
         """Finish what was taken, take no more."""
@@ -151,6 +170,7 @@ class Engine:
             worker.join(timeout)
 
     def _work(self) -> None:
+        _step_back()
         while True:
             with self._changed:
                 while not (self._jobs or self._new):
@@ -233,8 +253,17 @@ class Engine:
         with self._changed:
             self._pending -= 1
             self._pending_bytes -= work.size_bytes
-            cost = sum(seconds for stage, seconds in work.seconds.items() if stage != "queue")
-            self._cost_seconds += _SMOOTHING * (cost - self._cost_seconds)
+            if work.scored is not None:  # what was dropped on the way says nothing of what a listing costs
+                cost = sum(seconds for stage, seconds in work.seconds.items() if stage != "queue")
+                self._cost_seconds += _SMOOTHING * (cost - self._cost_seconds)
             if self._closed and not self._pending:
                 self._changed.notify_all()
         work.on_done(work)
+
+
+def _step_back() -> None:
+    """Let the thread that answers go first where there are fewer cores than work: refusals must be quick."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        with contextlib.suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)

@@ -94,7 +94,7 @@ class Service:
             OverloadedError: no room or no time, and the caller wants to hear that.
         """
         stages, started = self.tools.metrics.stages, self.tools.clock()
-        listing, digests, kept = await self._with_photos(asked, deadline)
+        listing, digests = await self._with_photos(asked, deadline)
         revision = revision_of(listing, digests, asked.revision)
         looked = self.tools.clock()
         if asked.photos:
@@ -106,6 +106,9 @@ class Service:
             if known is not None:
                 self.tools.metrics.repeats.inc()
                 return _told(known)
+        if options.on_failure == "error":
+            self._check_room(deadline)  # before anything is written
+        kept = self._keep(listing.photos, digests)
         work = await self._scored(listing, options, deadline)
         stored_from = self.tools.clock()
         if kept:  # a decision never names a photo that is not kept
@@ -130,12 +133,10 @@ class Service:
         """Let go of the threads that read and write photos."""
         self._disk.shutdown()
 
-    async def _with_photos(
-        self, asked: ListingIn, deadline: float
-    ) -> tuple[Listing, tuple[str, ...], list[asyncio.Future[str]]]:
-        """The listing with the photos that could be had, their hashes, and what is still being written."""
+    async def _with_photos(self, asked: ListingIn, deadline: float) -> tuple[Listing, tuple[str, ...]]:
+        """The listing with the photos that could be had, and their hashes."""
         if not asked.photos:
-            return asked.listing((), ()), (), []
+            return asked.listing((), ()), ()
         limit = self.settings.max_photos
         got = await asyncio.gather(*(self._photo(photo, deadline) for photo in asked.photos[:limit]))
         photos = tuple(photo for photo in got if isinstance(photo, tuple))
@@ -143,16 +144,27 @@ class Service:
         if len(asked.photos) > limit:
             unread.append(f"{len(asked.photos) - limit} photos are over the limit of {limit}")
         digests = tuple(digest for _, digest in photos)
-        # Written while the listing is scored; the same photo twice is one file
-        loop, new = asyncio.get_running_loop(), {digest: photo for photo, digest in photos}
-        kept = [
-            loop.run_in_executor(self._disk, self.tools.photos.put, photo)
-            for digest, photo in new.items()
-            if not self.tools.photos.known(digest)
-        ]
+        return asked.listing(tuple(photo for photo, _ in photos), tuple(unread)), digests
+
+    def _keep(self, photos: tuple[bytes, ...], digests: tuple[str, ...]) -> list[asyncio.Future[str]]:
+        """What is being written of the photos while the listing is scored; a photo twice is one file."""
+        if not photos:
+            return []
+        loop, store = asyncio.get_running_loop(), self.tools.photos
+        new = {
+            digest: photo for digest, photo in zip(digests, photos, strict=True) if not store.known(digest)
+        }
+        kept = [loop.run_in_executor(self._disk, store.put, photo) for photo in new.values()]
         for one in kept:  # a request that ends before it is stored asks for none of them
             one.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return asked.listing(tuple(photo for photo, _ in photos), tuple(unread)), digests, kept
+        return kept
+
+    def _check_room(self, deadline: float) -> None:
+        try:
+            self.tools.engine.check_room(deadline)
+        except OverloadedError:
+            self.tools.metrics.shed.inc()
+            raise
 
     async def _photo(self, photo: PhotoIn, deadline: float) -> tuple[bytes, str] | str:
         """The photo's bytes and hash, or why it could not be had."""
