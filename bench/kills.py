@@ -184,7 +184,7 @@ class World:
     log: Path
     asked: list[Ask] = field(default_factory=list)  # those that were answered
     answers: int = 0
-    broken: int = 0
+    cut: int = 0
     statuses: Counter = field(default_factory=Counter)
     revisions: list[int] = field(default_factory=list)  # of each listing, how many were sent
     stopped: bool = False
@@ -236,9 +236,9 @@ async def caller(world: World, port: int, secret: str) -> None:
             try:
                 status, content = await connection.ask(head, ask.body)
             except (OSError, EOFError):
-                world.broken += 1
+                world.cut += connection.writer is not None  # sent, and the connection ended without an answer
                 connection.close()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.02)
                 continue
             world.statuses[status] += 1
             if status == 200:
@@ -278,7 +278,7 @@ class Facts:
     kills: int = 0
     answers: int = 0
     distinct: int = 0
-    broken: int = 0
+    cut: int = 0
     refused: int = 0
     stored: int = 0
     edits: int = 0
@@ -475,7 +475,7 @@ def run(
             starter.start()
             starts = asyncio.run(_kill(world, starter, times, postgres, secret))
             facts.kills, facts.start_s = len(starts), statistics.median(starts)
-            facts.broken, facts.refused = world.broken, world.statuses[503]
+            facts.cut, facts.refused = world.cut, world.statuses[503]
             by_id = check_answers(facts, world.log)
             asyncio.run(check_readable(facts, by_id, starter.port, secret))
             wait_delivered(engine, 4 * _LEASE_S)
@@ -498,7 +498,7 @@ def show(name: str, facts: Facts) -> bool:
     print(
         f"{name}: {facts.kills} kills, back after {facts.start_s:.2f} s (median);"
         f" {facts.answers:,} answers, {facts.distinct:,} decisions in them, {facts.refused:,} answers 503,"
-        f" {facts.broken:,} times no connection or a broken one;"
+        f" {facts.cut:,} requests cut off;"
         f" {facts.stored:,} decisions stored, {facts.edits:,} of them supersede another;"
         f" {facts.told:,} had to be told, {facts.arrived:,} deliveries arrived"
     )
