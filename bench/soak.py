@@ -7,7 +7,7 @@ The requests go to a runtime that costs nothing, with keys, queue, commit, metri
 four repeats a listing, one in eight brings a photo. Between them the service loads a bundle, warms it up and
 scores two listings with it, in turns with the next one. Without --bundle two tiny ones are trained first.
 
-Flat is a straight line through what it held after each tenth of the run, the first three left out, that
+Flat is a straight line through the median of what it held in each tenth of the run, after the third, that
 rises by less than 3 % of it over the whole run, as far as its 95 % interval goes. What is bounded fills up
 first: digests of photos, SQLite's pages, the allocator's pools.
 """
@@ -112,7 +112,7 @@ class Load:
         return json.loads(content)["bundle"]
 
 
-def rise(held: list[int]) -> tuple[float, float]:
+def rise(held: list[float]) -> tuple[float, float]:
     """The line's rise over the whole run as a share of its middle, and half its 95 % interval."""
     settled = held[_SETTLING:]
     line = stats.linregress(np.arange(len(settled)), settled)
@@ -148,7 +148,7 @@ def soak(folder: Path, bundles: list[Path], requests: int, reloads: int) -> bool
         load = Load(server)
         asyncio.run(load.until(requests // 100))
         print(f"after warm-up: {server.resident_bytes() / 1e6:.1f} MB")
-        held, loaded, began = [], set(), time.monotonic()
+        held, seen, loaded, began = [], [], set(), time.monotonic()
         steps = max(reloads, TENTHS)
         for step in range(1, steps + 1):
             asyncio.run(load.until(requests // 100 + requests * step // steps))
@@ -157,11 +157,14 @@ def soak(folder: Path, bundles: list[Path], requests: int, reloads: int) -> bool
                 new.symlink_to(bundles[step % len(bundles)].absolute())
                 new.replace(link)
                 loaded.add(asyncio.run(load.reload()))
+            seen.append(server.resident_bytes())
             if step * TENTHS // steps > len(held):
-                held.append(server.resident_bytes())
+                held.append(float(np.median(seen)))
+                most = max(seen)
+                seen.clear()
                 print(
                     f"{len(held)}/{TENTHS}: {load.number:,} requests, {min(step, reloads)} reloads,"
-                    f" {held[-1] / 1e6:.1f} MB, {time.monotonic() - began:.0f} s",
+                    f" {held[-1] / 1e6:.1f} MB (at most {most / 1e6:.1f}), {time.monotonic() - began:.0f} s",
                     flush=True,
                 )
     print(f"answers by status: {load.statuses}; {len(loaded)} different bundles were loaded")
