@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -169,43 +169,42 @@ class _Routes:
         a URL, by the hash of one sent before, or as parts named `photo` of a multipart request whose part
         `request` holds the JSON.
         """
-        return Response(await self._decided(request), media_type="application/json")
+        return Response(await self._decided(request.scope, request.receive), media_type="application/json")
 
     async def decide_directly(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The same as `decide`, past the layers of FastAPI."""
-        request = Request(scope, receive)
         try:
-            await answer_json(send, await self._decided(request))
+            await answer_json(send, await self._decided(scope, receive))
             return
-        except StallwartError as err:
-            response = await _refused(request, err)
-        except SQLAlchemyError as err:
-            response = await _database_gone(request, err)
         except ClientDisconnect:
             return
+        except StallwartError as err:
+            response = await _refused(Request(scope), err)
+        except SQLAlchemyError as err:
+            response = await _database_gone(Request(scope), err)
         except Exception as err:  # noqa: BLE001 - answered and logged like any other route's
-            response = await _crashed(request, err)
+            response = await _crashed(Request(scope), err)
         await response(scope, receive, send)
 
-    async def _decided(self, request: Request) -> bytes:
-        caller = await self._caller(request, Scope.SCORE)
-        deadline = self._deadline(request)
-        asked = await self._read(request, DecisionRequest)
-        key = self._request_key(request, caller)
+    async def _decided(self, scope: Connection, receive: Receive) -> bytes:
+        caller = await self._caller(scope, Scope.SCORE)
+        deadline = self._deadline(scope)
+        asked = await self._read(scope, receive, DecisionRequest)
+        key = self._request_key(scope, caller)
         decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
         return decision.model_dump_json().encode()
 
     async def decide_batch(self, request: Request) -> Response:
         """Decide about several listings, each with a result of its own."""
-        caller = await self._caller(request, Scope.SCORE)
-        deadline = self._deadline(request)
-        asked = await self._read(request, BatchRequest)
+        caller = await self._caller(request.scope, Scope.SCORE)
+        deadline = self._deadline(request.scope)
+        asked = await self._read(request.scope, request.receive, BatchRequest)
         if len(asked.listings) > self.settings.max_listings:
             raise TooLargeError(
                 f"{len(asked.listings)} listings, and a request takes"
                 f" {self.settings.max_listings}; send fewer"
             )
-        key = self._request_key(request, caller)
+        key = self._request_key(request.scope, caller)
         rows = await asyncio.gather(
             *(
                 self._row(request, one, asked, deadline, f"{key}:{place}" if key else None)
@@ -227,7 +226,7 @@ class _Routes:
 
     async def replay(self, request: Request, decision_id: str) -> Response:
         """What was answered."""
-        await self._caller(request, Scope.READ)
+        await self._caller(request.scope, Scope.READ)
 
         def read() -> Decision | None:
             with reading(self.parts.database) as connection:
@@ -240,31 +239,31 @@ class _Routes:
 
     async def feedback(self, request: Request) -> Response:
         """Take an appeal, a report or an outcome about a decision."""
-        caller = await self._caller(request, Scope.FEEDBACK)
-        said = await self._read(request, FeedbackIn)
+        caller = await self._caller(request.scope, Scope.FEEDBACK)
+        said = await self._read(request.scope, request.receive, FeedbackIn)
         feedback_id = await self._from_store(
             add_feedback,
             self.parts.database,
             said.model_dump(),
             caller.key_id,
-            self._request_key(request, caller),
+            self._request_key(request.scope, caller),
             self.parts.now_ms(),
         )
         return JSONResponse({"feedback_id": feedback_id}, 201)
 
     async def reload(self, request: Request) -> Response:
         """Load the bundle's folder again in this process; every process also does so when it changes."""
-        await self._caller(request, Scope.ADMIN)
+        await self._caller(request.scope, Scope.ADMIN)
         return JSONResponse({"bundle": await asyncio.to_thread(self.parts.reload)})
 
     async def openapi(self, request: Request) -> Response:
         """This description."""
-        await self._caller(request, Scope.READ)
+        await self._caller(request.scope, Scope.READ)
         return JSONResponse(request.app.openapi())
 
     async def metrics(self, request: Request) -> Response:
         """All figures, for Prometheus."""
-        await self._caller(request, Scope.READ)
+        await self._caller(request.scope, Scope.READ)
         return Response(await asyncio.to_thread(self.parts.metrics.text), media_type=CONTENT_TYPE)
 
     async def healthz(self) -> Response:
@@ -279,8 +278,8 @@ class _Routes:
             why = str(err)
         return JSONResponse({"status": why or "ready"}, 503 if why else 200)
 
-    async def _caller(self, request: Request, scope: Scope) -> Caller:
-        authorization = header(request.scope, b"authorization")
+    async def _caller(self, connection: Connection, scope: Scope) -> Caller:
+        authorization = header(connection, b"authorization")
         caller = self.parts.keys.cached(authorization, scope)
         if caller is None:
             caller = await self._from_store(self.parts.keys.load, authorization, scope)
@@ -294,9 +293,9 @@ class _Routes:
         except TimeoutError:
             raise StoreError("the database did not answer in time; send it again") from None
 
-    def _deadline(self, request: Request) -> float:
+    def _deadline(self, connection: Connection) -> float:
         """Until when the answer is wanted, from `Stallwart-Deadline-Ms`, counted from now."""
-        given = header(request.scope, b"stallwart-deadline-ms")
+        given = header(connection, b"stallwart-deadline-ms")
         wanted = self.settings.deadline_ms
         if given is not None:
             if not (given.isascii() and given.isdigit()) or not 1 <= len(given) <= 9 or int(given) < 1:
@@ -304,29 +303,50 @@ class _Routes:
             wanted = int(given)
         return self.parts.service.tools.clock() + min(wanted, self.settings.max_deadline_ms) / 1e3
 
-    def _request_key(self, request: Request, caller: Caller) -> str | None:
-        given = header(request.scope, b"idempotency-key")
+    def _request_key(self, connection: Connection, caller: Caller) -> str | None:
+        given = header(connection, b"idempotency-key")
         if given is None:
             return None
         if not _PLAIN_KEY.fullmatch(given):
             raise ConfigError("Idempotency-Key is 1 to 255 visible ASCII characters")
-        return sha256(f"{caller.key_id}\n{request.url.path}\n{given}".encode()).hexdigest()
+        return sha256(f"{caller.key_id}\n{connection['path']}\n{given}".encode()).hexdigest()
 
-    async def _read(self, request: Request, model: type[_Model]) -> _Model:
-        kind = (
-            (header(request.scope, b"content-type") or "application/json").partition(";")[0].strip().lower()
-        )
+    async def _read(self, connection: Connection, receive: Receive, model: type[_Model]) -> _Model:
+        given = header(connection, b"content-type") or "application/json"
+        kind = given.partition(";")[0].strip().lower()
+        if kind == "multipart/form-data" and model is DecisionRequest:
+            reading: Coroutine[Any, Any, Any] = self._multipart(Request(connection, receive))
+        elif kind == "application/json":
+            reading = _body(receive)
+        else:
+            raise _MediaTypeError(f"{kind} is not read here; send application/json")
         try:
-            async with asyncio.timeout(self.settings.max_deadline_ms / 1e3):
-                if kind == "application/json":
-                    return model.model_validate_json(await request.body())
-                if kind == "multipart/form-data" and model is DecisionRequest:
-                    return await self._multipart(request)  # type: ignore[return-value]
-        except TimeoutError:
-            raise _LateError("the request did not arrive in time; send it faster or smaller") from None
+            got = await self._in_time(reading)
+            return model.model_validate_json(got) if isinstance(got, bytes) else got
         except ValidationError as err:
             raise DataError(_what_is_wrong(err)) from None
-        raise _MediaTypeError(f"{kind} is not read here; send application/json")
+
+    async def _in_time(self, reading: Coroutine[Any, Any, _Result]) -> _Result:
+        """What is read of a request, given up where it takes longer than an answer may."""
+        # A timer that cancels costs a fifth of asyncio.timeout, and this is on every request's path
+        task, late = asyncio.current_task(), False
+        assert task is not None
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(self.settings.max_deadline_ms / 1e3, give_up)
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            if not late:
+                raise
+            task.uncancel()
+            raise _LateError("the request did not arrive in time; send it faster or smaller") from None
+        finally:
+            timer.cancel()
 
     async def _multipart(self, request: Request) -> DecisionRequest:
         limits = {"max_files": 100, "max_fields": 1, "max_part_size": self.settings.max_body_bytes}
@@ -348,6 +368,17 @@ class _Routes:
         asked = DecisionRequest.model_validate_json(words)
         listing = asked.listing.model_copy(update={"photos": (*asked.listing.photos, *photos)})
         return asked.model_copy(update={"listing": listing})
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class _LateError(OverloadedError):

@@ -15,6 +15,7 @@ from stallwart.store.tables import revisions
 
 # NUL, and halves of surrogate pairs: no text column of PostgreSQL takes them
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,15 @@ def revision_of(listing: Listing, photos: tuple[str, ...], version: str | None) 
         _ms(listing.listed_at),
     )
     # A JSON array is unambiguous: texts are quoted and escaped, null is not "null", each field has its place
-    encoded = json.dumps((1, listing.listing_id, version, *content), separators=(",", ":")).encode("ascii")
+    encoded = _JSON.encode((1, listing.listing_id, version, *content)).encode("ascii")
     return Revision(hashlib.sha256(encoded).hexdigest(), listing.listing_id, *content)
 
 
 def storable(value: str | None) -> str | None:
     """The text with U+FFFD for what a database does not take: NUL and halves of surrogate pairs."""
-    return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+    if value is None or (value.isascii() and "\0" not in value):  # most are, and a sub takes its time
+        return value
+    return _UNSTORABLE.sub("\ufffd", value)
 
 
 def _finite(value: float | None) -> float | None:
