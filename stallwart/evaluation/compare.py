@@ -197,7 +197,8 @@ def _mean(name: str, drawn: Sequence[tuple[Mapping[str, Drawn], Mapping[str, Dra
     """Means over the policies for which both have the figure: their difference is that of the means."""
     both = [(first[name], second[name]) for first, second in drawn]
     known = [(f, s) for f, s in both if not np.isnan([f.values[0][0], s.values[0][0]]).any()] or both
-    return _difference(macro([first for first, _ in known], n), macro([second for _, second in known], n))
+    first, second = (macro(list(of), n) for of in zip(*known, strict=True))
+    return Difference(first.pair(), second.pair(), macro([s.minus(f) for f, s in known], n).pair())
 
 
 def _difference(first: Drawn, second: Drawn) -> Difference:

@@ -10,7 +10,7 @@ than `FEW` groups of positives by 0 and 1, which says that nothing is known.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -288,13 +288,32 @@ def mean(draws: Draws, values: NDArray[np.float64], n_positive: int) -> Drawn:
 def macro(drawn: Sequence[Drawn], n_rows: int) -> Drawn:
     """The mean of one figure over policies; those without a value are left out.
 
+    Where replicates cannot say the ends of some policies, these widen the interval of the mean by the root of
+    the sum of squared distances (MOVER: Zou and Donner 2008, Stat. Med. 27).
+
     Args:
         drawn: one for each policy, at least one.
         n_rows: rows that were evaluated; where every figure is about all of them, so is the mean.
     """
     measured, live = (_mean_known([one.values[which] for one in drawn]) for which in (0, 1))
     n = n_rows if all(one.n == n_rows for one in drawn) else sum(one.n for one in drawn)
-    return Drawn((measured, live), n, sum(one.n_positive for one in drawn), drawn[0].unit)
+    whole = Drawn((measured, live), n, sum(one.n_positive for one in drawn), drawn[0].unit)
+    bounded = [one for one in drawn if one.ends is not None]
+    return replace(whole, ends=_widened(whole, bounded, drawn)) if bounded else whole
+
+
+def _widened(
+    whole: Drawn, bounded: Sequence[Drawn], drawn: Sequence[Drawn]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ends of a mean, measured and live, of which some parts have ends that no replicate says."""
+    ends = []
+    for which in (0, 1):
+        mean, known = whole._figure(which), sum(not math.isnan(one.values[which][0]) for one in drawn)
+        parts = [one._figure(which) for one in bounded if not math.isnan(one.values[which][0])]
+        low = math.hypot(mean.value - mean.low, *((one.value - one.low) / known for one in parts))
+        high = math.hypot(mean.high - mean.value, *((one.high - one.value) / known for one in parts))
+        ends.append((mean.value - low, mean.value + high))
+    return ends[0], ends[1]
 
 
 def _mean_known(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -153,6 +153,15 @@ def test_a_mean_leaves_out_policies_without_a_value():
     assert (mean.n, mean.n_positive) == (10, 5)
 
 
+def test_a_mean_is_as_unsure_as_the_policies_that_no_replicate_varies():
+    sure = Drawn((np.ones(50), np.ones(50)), 10, 10, ends=((0.6, 1.0), (0.2, 1.0)))
+    spread = np.append(0.8, np.linspace(0.7, 0.9, 49))
+    live = macro([sure, Drawn((spread, spread), 10, 8)], 10).pair().live
+    assert live.value == pytest.approx(0.9)
+    assert live.low == pytest.approx(0.9 - np.hypot(0.4, 0.05), abs=0.005)
+    assert live.high == pytest.approx(0.95, abs=0.005)
+
+
 def test_a_difference_from_itself_holds_zero(make_scored):
     scored = make_scored()
     for drawn in policy_figures(scored, 1, GATES, Costs(), draw(scored, 20)).values():
