@@ -36,6 +36,7 @@ __all__ = [
     "write",
 ]
 
+_ROWS = 256  # of one INSERT: SQLite takes 32,766 values
 _THRESHOLDS = TypeAdapter(dict[str, Limits])
 
 
@@ -120,7 +121,9 @@ class _Known:
         listing_id, revision = draft.revision.listing_id, draft.revision.revision
         before = self.by_listing.get(listing_id)
         cause = Cause.RESCAN if draft.rescan else Cause.NEW if before is None else Cause.EDIT
-        decision = draft.decision.model_copy(update={"cause": cause, "supersedes": before})
+        decision = draft.decision
+        if (cause, before) != (decision.cause, decision.supersedes):
+            decision = decision.model_copy(update={"cause": cause, "supersedes": before})
         self.new.append((draft, decision, revision not in self.by_revision))
         self.by_revision[revision] = decision
         self.by_listing[listing_id] = decision.decision_id
@@ -230,8 +233,8 @@ def _insert(connection: Connection, sql: Statements, known: _Known, now_ms: int)
             [(key, decision.revision, decision.decision_id, now_ms) for key, decision in known.new_keys],
         ),
     ):
-        if rows:
-            connection.exec_driver_sql(statement, rows)
+        for start in range(0, len(rows), _ROWS):
+            sql.insert(connection, statement, rows[start : start + _ROWS])
 
 
 def _revision_row(one: Revision, now_ms: int) -> tuple[Any, ...]:

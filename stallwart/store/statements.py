@@ -5,12 +5,13 @@ than the database does. What is named here is taken from `tables.py`, and the re
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 
 from stallwart.core.decision import Decision
 from stallwart.store.tables import decisions, photo_uses, requests, revisions
@@ -49,6 +50,19 @@ class Statements:
     def among(self, values: Collection[str]) -> tuple[Any]:
         """The parameter that stands for a set of texts: an array, or JSON where there are none."""
         return (list(values),) if self.arrays else (json.dumps(list(values)),)
+
+    def insert(self, connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows by one of the statements above, at once.
+
+        SQLite's driver lets other threads run at each row of a list, and then waits for them; so it gets one
+        row of all values. PostgreSQL's sends a list in one go.
+        """
+        if self.arrays:
+            connection.exec_driver_sql(statement, list(rows))
+        else:
+            one = f"({', '.join('?' * len(rows[0]))})"
+            many = statement.replace(one, ", ".join([one] * len(rows)), 1)
+            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows)))
 
 
 @cache
