@@ -110,6 +110,10 @@ class Settings(BaseSettings):
         description="Hosts that photos may be fetched from, with commas, as img.example.com,*.example.org;"
         " none if empty.",
     )
+    photo_source: str = Field(
+        default="",
+        description="Folder or fsspec URL (s3://, gs://) below which requests name photos by `path`.",
+    )
     fetch_timeout_ms: int = Field(default=1_500, ge=10, description="Time for one photo, redirects included.")
     fetch_redirects: int = Field(
         default=3, ge=0, le=20, description="Redirects that are followed for one photo."

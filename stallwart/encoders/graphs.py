@@ -5,6 +5,7 @@ many threads as there are cores, which beats one call on many threads and leaves
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -13,9 +14,15 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from stallwart.content.photo import Pixels
-from stallwart.core.errors import BundleError
+from stallwart.core.errors import BundleError, ConfigError
 from stallwart.encoders.spec import GRAPH, TOKENIZER, EncoderSpec, read_spec
 
+Provider = Literal["cpu", "cuda"]
+# What the graph cannot do on the first runs on the next
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+}
 Embedding = NDArray[np.float32]
 
 # The longest text that is handed to the tokenizer, in characters for each token that it may keep: no
@@ -23,14 +30,19 @@ Embedding = NDArray[np.float32]
 _CHARS_PER_TOKEN = 16
 
 
-def open_session(
-    graph: Path | bytes, providers: tuple[str, ...] = ("CPUExecutionProvider",)
-) -> onnxruntime.InferenceSession:
+def open_session(graph: Path | bytes, provider: Provider = "cpu") -> onnxruntime.InferenceSession:
     """A session on one thread that never spins.
 
     Raises:
         BundleError: the graph does not load.
+        ConfigError: the provider is not part of the installed onnxruntime.
     """
+    wanted = _PROVIDERS[provider]
+    if wanted[0] not in onnxruntime.get_available_providers():
+        raise ConfigError(
+            f"STALLWART_PROVIDER={provider}: the installed onnxruntime cannot; with CUDA,"
+            " pip install onnxruntime-gpu in its place"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -38,7 +50,7 @@ def open_session(
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(
-            graph if isinstance(graph, bytes) else str(graph), options, providers=list(providers)
+            graph if isinstance(graph, bytes) else str(graph), options, providers=list(wanted)
         )
     except Exception as err:  # noqa: BLE001 - onnxruntime raises a dozen unrelated types
         where = "graph" if isinstance(graph, bytes) else graph
@@ -50,9 +62,9 @@ def open_session(
 class TextGraph:
     """A text encoder: text -> (d,) float32."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, provider: Provider = "cpu"):
         self.spec: EncoderSpec = read_spec(folder)
-        self._session = open_session(folder / GRAPH)
+        self._session = open_session(folder / GRAPH, provider)
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as err:  # noqa: BLE001 - the library raises bare Exception
@@ -79,9 +91,9 @@ class TextGraph:
 class PhotoGraph:
     """A photo encoder: pixels -> (d,) float32."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, provider: Provider = "cpu"):
         self.spec: EncoderSpec = read_spec(folder)
-        self._session = open_session(folder / GRAPH)
+        self._session = open_session(folder / GRAPH, provider)
         self._mean = np.array(self.spec.mean, dtype=np.float32)
         self._scale = 1 / np.array(self.spec.scale, dtype=np.float32)
 

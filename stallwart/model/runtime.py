@@ -46,11 +46,13 @@ class Scorer:
 
     Raises:
         BundleError: its graphs do not fit together.
+        ConfigError: the provider in the settings is not installed.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, cache: EmbeddingCache | None = None):
         self.bundle = bundle
-        text, photo = TextGraph(bundle.folder / "text"), PhotoGraph(bundle.folder / "photo")
+        text = TextGraph(bundle.folder / "text", settings.provider)
+        photo = PhotoGraph(bundle.folder / "photo", settings.provider)
         self.embedder = Embedder(text, photo, settings, cache)
         self._heads = open_session(bundle.folder / HEADS)
         self._lexicon = Lexicon()

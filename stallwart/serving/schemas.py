@@ -43,11 +43,14 @@ class PhotoIn(BaseModel):
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="A photo that an earlier request brought."
     )
+    path: str | None = Field(
+        default=None, max_length=1_024, description="Where it lies below the operator's source of photos."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "PhotoIn":
-        if sum(way is not None for way in (self.base64, self.url, self.sha256)) != 1:
-            raise ValueError("give exactly one of base64, url and sha256")
+        if sum(way is not None for way in (self.base64, self.url, self.sha256, self.path)) != 1:
+            raise ValueError("give exactly one of base64, url, sha256 and path")
         return self
 
 

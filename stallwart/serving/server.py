@@ -31,6 +31,7 @@ from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.runtime import BundleRuntime, Runtime
 from stallwart.serving.service import Service, Tools
+from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import purge
@@ -131,7 +132,7 @@ def create_service_of(
         time.monotonic,
     )
     photos = photo_store(settings)
-    fetcher = PhotoFetcher(settings)
+    fetcher, source = PhotoFetcher(settings), PhotoSource(settings)
     deliverer = Deliverer(
         database,
         settings,
@@ -146,7 +147,8 @@ def create_service_of(
             deliverer.wake()
 
     committer = Committer(database, settings, wall_ms, hooks, committed)
-    service = Service(Tools(engine, committer, photos, fetcher, metrics, wall_ms, time.monotonic), settings)
+    tools = Tools(engine, committer, photos, fetcher, source, metrics, wall_ms, time.monotonic)
+    service = Service(tools, settings)
     metrics.bundle.labels(runtime.digest).set(time.time())
 
     def reload() -> str:

@@ -27,6 +27,7 @@ from stallwart.serving.engine import Engine, Work
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.schemas import ListingIn, Options, PhotoIn
+from stallwart.serving.source import PhotoSource
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
 from stallwart.store.photos import PhotoStore
 
@@ -46,6 +47,7 @@ class Tools:
         committer: stores decisions, many in one transaction.
         photos: keeps photos by their hash.
         fetcher: gets photos by URL.
+        source: gets photos by path.
         metrics: counts.
         now_ms: milliseconds since 1970, UTC.
         clock: seconds, monotonic; the engine's.
@@ -55,6 +57,7 @@ class Tools:
     committer: Committer
     photos: PhotoStore
     fetcher: PhotoFetcher
+    source: PhotoSource
     metrics: Metrics
     now_ms: Callable[[], int]
     clock: Callable[[], float]
@@ -177,6 +180,11 @@ class Service:
             except StallwartError:
                 return "a photo is not among those that are kept"
         content = photo.base64
+        if photo.path is not None:
+            try:
+                content = await loop.run_in_executor(self._disk, self.tools.source.read, photo.path)
+            except PhotoError as err:
+                return f"a photo {err}"
         if photo.url is not None:
             fetched = await self._fetched(photo.url, deadline)
             if isinstance(fetched, str):

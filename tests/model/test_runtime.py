@@ -1,10 +1,12 @@
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 
 from stallwart.core.decision import Action
+from stallwart.core.errors import ConfigError
 from stallwart.core.listing import Listing
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.model.runtime import Scorer
@@ -107,3 +109,10 @@ def test_the_table_of_scores_says_what_the_scorer_said(bundle, scorer, scored, l
     for place, policy in enumerate(bundle.taxonomy.ids):
         assert table[policy].to_pylist() == [*(one.scores[place] for one in scored), None]
     assert table["action"].to_pylist() == [*(one.ruling.action.value for one in scored), "review"]
+
+
+def test_a_provider_that_is_not_installed_is_said_with_what_to_install(bundle, settings):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(ConfigError, match="onnxruntime-gpu"):
+        Scorer(bundle, settings.model_copy(update={"provider": "cuda"}))

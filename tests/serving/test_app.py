@@ -171,7 +171,9 @@ def test_a_model_that_breaks_asks_for_a_person_or_is_an_error_where_that_is_want
     assert decision["action"] == "review"
     assert decision["scores"] is None
     assert "the model failed" in decision["reason"]
-    wanted = client.post("/v1/decisions", json={"listing": {**LAMP, "listing_id": "L2"}, "on_failure": "error"})
+    wanted = client.post(
+        "/v1/decisions", json={"listing": {**LAMP, "listing_id": "L2"}, "on_failure": "error"}
+    )
     assert wanted.status_code == 503
     assert "retry-after" in wanted.headers
 
@@ -181,9 +183,7 @@ def test_a_missed_deadline_asks_for_a_person(serve):
     running = serve(runtime)
     client = running.client()
     runtime.gate.clear()
-    answer = client.post(
-        "/v1/decisions", json={"listing": LAMP}, headers={"Stallwart-Deadline-Ms": "100"}
-    )
+    answer = client.post("/v1/decisions", json={"listing": LAMP}, headers={"Stallwart-Deadline-Ms": "100"})
     runtime.gate.set()
     assert answer.json()["action"] == "review"
     assert "deadline" in answer.json()["reason"]
@@ -201,7 +201,9 @@ def test_a_full_queue_asks_for_a_person_or_says_when_to_come_back(serve):
     )
     waiting.start()
     assert runtime.began.acquire(timeout=10)
-    refused = client.post("/v1/decisions", json={"listing": {"listing_id": "L2", "title": "x"}, "on_failure": "error"})
+    refused = client.post(
+        "/v1/decisions", json={"listing": {"listing_id": "L2", "title": "x"}, "on_failure": "error"}
+    )
     review = client.post("/v1/decisions", json={"listing": {"listing_id": "L3", "title": "x"}}).json()
     runtime.gate.set()
     waiting.join(20)
@@ -269,7 +271,9 @@ def test_a_body_that_is_wrong_is_refused_with_where_and_what(serve, body, status
 
 def test_text_that_no_database_likes_is_stored(serve):
     client = serve().client()
-    answer = client.post("/v1/decisions", content=b'{"listing": {"listing_id": "a", "title": "nul \\u0000 byte"}}')
+    answer = client.post(
+        "/v1/decisions", content=b'{"listing": {"listing_id": "a", "title": "nul \\u0000 byte"}}'
+    )
     assert answer.status_code == 200
 
 
