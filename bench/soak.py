@@ -165,7 +165,8 @@ def soak(folder: Path, bundles: list[Path], requests: int, reloads: int) -> bool
                 seen.clear()
                 print(
                     f"{len(held)}/{TENTHS}: {load.number:,} requests, {min(step, reloads)} reloads,"
-                    f" {held[-1] / 1e6:.1f} MB at most (median {middle / 1e6:.1f}), {time.monotonic() - began:.0f} s",
+                    f" {held[-1] / 1e6:.1f} MB at most (median {middle / 1e6:.1f}),"
+                    f" {time.monotonic() - began:.0f} s",
                     flush=True,
                 )
     print(f"answers by status: {load.statuses}; {len(loaded)} different bundles were loaded")
