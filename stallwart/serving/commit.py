@@ -181,7 +181,8 @@ class _Worker(Generic[_Asked, _Answer]):
         self, name: str, work: Callable[[Sequence[_Asked]], Sequence[_Answer | Exception]], limit: int
     ) -> None:
         self._work, self._limit = work, limit
-        self._waiting: SimpleQueue[_Call[_Asked] | None] = SimpleQueue()  # None ends the thread
+        self._waiting: SimpleQueue[list[_Call[_Asked]] | None] = SimpleQueue()  # None ends the thread
+        self._bursts: dict[asyncio.AbstractEventLoop, list[_Call[_Asked]]] = {}
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -193,13 +194,23 @@ class _Worker(Generic[_Asked, _Answer]):
         with self._closing:  # nothing may follow what ends the thread
             if self._closed:
                 raise StoreError("the service is stopping; send it again")
-            self._waiting.put(_Call(asked, loop, future))
+            if loop not in self._bursts:  # one turn of the loop wakes the thread once: that takes time
+                self._bursts[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            self._bursts[loop].append(_Call(asked, loop, future))
         return future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._closing:
+            if burst := self._bursts.pop(loop, None):
+                self._waiting.put(burst)
 
     def close(self, until: float) -> bool:
         with self._closing:
             if not self._closed:
                 self._closed = True
+                while self._bursts:
+                    self._waiting.put(self._bursts.popitem()[1])
                 self._waiting.put(None)
         self._thread.join(max(0.0, until - time.monotonic()))
         if not self._thread.is_alive():
@@ -214,15 +225,15 @@ class _Worker(Generic[_Asked, _Answer]):
             first = self._waiting.get()
             if first is None:
                 return
-            calls, ended = self._take_rest([first])
+            calls, ended = self._take_rest(first)
             for start in range(0, len(calls), self._limit):
                 self._answer(calls[start : start + self._limit])
 
     def _take_rest(self, calls: list[_Call[_Asked]]) -> tuple[list[_Call[_Asked]], bool]:
         """All that waits, and whether the end was among it."""
         try:
-            while (call := self._waiting.get_nowait()) is not None:
-                calls.append(call)
+            while (burst := self._waiting.get_nowait()) is not None:
+                calls += burst
         except Empty:
             return calls, False
         return calls, True

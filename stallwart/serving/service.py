@@ -269,8 +269,10 @@ class Service:
         metrics = self.tools.metrics
         for stage, seconds in work.seconds.items():
             metrics.stages[stage].observe(seconds)
-        metrics.computed.inc(work.computed)
-        metrics.cached.inc(work.cached)
+        if work.computed:
+            metrics.computed.inc(work.computed)
+        if work.cached:
+            metrics.cached.inc(work.cached)
         policy = decision.policies[0] if decision.policies else ""
         key = (decision.action, policy, decision.bundle[:12])
         counter = self._counters.get(key)
