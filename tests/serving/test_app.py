@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import socket
 import threading
 import time
 
@@ -381,3 +382,17 @@ def test_stopping_answers_what_was_taken(serve):
     running.thread.join(20)
     assert answers[0].status_code == 200
     assert not running.thread.is_alive()
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions:batch", "/v1/feedback"])
+def test_a_body_that_does_not_come_is_given_up_and_named(serve, path):
+    running = serve(max_deadline_ms=200, deadline_ms=200)
+    client = running.client()
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: {client.headers['authorization']}"]
+    lines += ["Content-Type: application/json", "Content-Length: 100", "", '{"listing"']
+    with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])), 10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"late"' in answer
+    assert client.post("/v1/decisions", json={"listing": LAMP}).status_code == 200
