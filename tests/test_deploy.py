@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from stallwart.cli.main import app
+from stallwart.cli.main import build
 from stallwart.core.settings import Settings
 from stallwart.serving.metrics import STAGES, Metrics
 
@@ -149,7 +149,7 @@ def started() -> list[list[str]]:
 
 @pytest.mark.parametrize("arguments", started(), ids=" ".join)
 def test_every_command_that_is_started_is_one_that_the_program_takes(arguments):
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build())
     while hasattr(command, "commands"):
         command, *arguments = command.commands[arguments[0]], *arguments[1:]
     command.make_context("stallwart", list(arguments))  # a usage error where it takes none of it

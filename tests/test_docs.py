@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from stallwart.cli.main import app
+from stallwart.cli.main import build
 from stallwart.cli.reference import leaves
 from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import read_taxonomy
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = dict(leaves(typer.main.get_command(app)))
+COMMANDS = dict(leaves(typer.main.get_command(build())))
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from stallwart.cli import shared
 from stallwart.core.taxonomy import read_taxonomy
-from stallwart.dataset.check import check_data
 from stallwart.dataset.findings import Findings, Repeats
 from stallwart.dataset.labels import read_labels
 from stallwart.dataset.rejects import Reject, Rejects
@@ -35,6 +34,9 @@ def check(
 
         stallwart check listings/*.parquet --labels labels.csv --policies policies.toml
     """
+    # What these pull takes seconds to load; `stallwart --help` should not wait for it
+    from stallwart.dataset.check import check_data
+
     given = shared.sources(listings, labels, read_taxonomy(policies), columns, train_until, validate_until)
     settings, files = shared.read_settings(), listing_files(given.listings, given.labels)
     until = (given.train_until, given.validate_until) if given.train_until and given.validate_until else None

@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 
 from stallwart.cli import shared
-from stallwart.evaluation.comparison import comparison_json, comparison_text, write_comparison
 from stallwart.evaluation.evaluate import Options
-from stallwart.evaluation.run import compare_bundles
 from stallwart.model.bundle import read_bundle
 
 
@@ -32,6 +30,10 @@ def compare(
 
         stallwart compare bundles/first bundles/second listings/*.parquet --labels labels.csv
     """
+    # What these pull takes seconds to load; `stallwart --help` should not wait for it
+    from stallwart.evaluation.comparison import comparison_json, comparison_text, write_comparison
+    from stallwart.evaluation.run import compare_bundles
+
     one, two = read_bundle(first), read_bundle(second)
     sources = shared.sources(listings, labels, one.taxonomy, columns)
     options = Options(replicates=replicates)

@@ -10,8 +10,6 @@ from stallwart.evaluation.answers import answers, headline, line
 from stallwart.evaluation.evaluate import Options
 from stallwart.evaluation.figures import Costs
 from stallwart.evaluation.plain import as_dict
-from stallwart.evaluation.report import write_report
-from stallwart.evaluation.run import Wanted, evaluate_bundle
 from stallwart.model.bundle import read_bundle
 
 
@@ -37,6 +35,10 @@ def evaluate(
 
         stallwart evaluate bundles/first listings/*.parquet --labels labels.csv --out report
     """
+    # What these pull takes seconds to load; `stallwart --help` should not wait for it
+    from stallwart.evaluation.report import write_report
+    from stallwart.evaluation.run import Wanted, evaluate_bundle
+
     made = read_bundle(bundle)
     costs = made.card["recipe"]["certification"]
     options = Options(

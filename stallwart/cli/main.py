@@ -1,39 +1,43 @@
 """`stallwart`: the table of commands, and the one place that turns an error into an exit code."""
 
+import importlib
 import sys
 
 import typer
 
-from stallwart.cli import db, keys, webhooks
-from stallwart.cli.check import check
-from stallwart.cli.compare import compare
-from stallwart.cli.evaluate import evaluate
-from stallwart.cli.explain import explain
-from stallwart.cli.sample import sample
-from stallwart.cli.score import score
-from stallwart.cli.serve import serve
-from stallwart.cli.train import train
-from stallwart.cli.tune import tune
 from stallwart.core.errors import ConfigError, StallwartError
 
 _INTERRUPTED = 130
-
-app = typer.Typer(
-    name="stallwart",
-    help="Learns a marketplace's rulebook from past enforcement and says, per policy, what may be automated.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+COMMANDS = ("sample", "check", "train", "evaluate", "compare", "score", "explain", "tune", "serve")
+GROUPS = ("db", "keys", "webhooks")
 
 
-for command in (sample, check, train, evaluate, compare, score, explain, tune, serve):
-    app.command()(command)
-for group in (db.app, keys.app, webhooks.app):
-    app.add_typer(group)
+def build(only: str | None = None) -> typer.Typer:
+    """The command line, with all commands or with one: what the others import takes seconds to load.
+
+    Each command is the function of its name in the module of its name; a group is its module's `app`.
+    """
+    app = typer.Typer(
+        name="stallwart", add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+    )
+    app.callback()(_about)
+    for name in COMMANDS:
+        if only in (None, name):
+            app.command()(getattr(importlib.import_module(f"stallwart.cli.{name}"), name))
+    for name in GROUPS:
+        if only in (None, name):
+            app.add_typer(importlib.import_module(f"stallwart.cli.{name}").app)
+    return app
+
+
+def _about() -> None:
+    """Learns a marketplace's rulebook from past enforcement, and decides what may be published."""
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and an exit code, never a traceback."""
+    asked = sys.argv[1] if len(sys.argv) > 1 else None
+    app = build(asked if asked in (*COMMANDS, *GROUPS) else None)
     try:
         code = app(standalone_mode=False)  # None, or what typer makes of --help and of Ctrl-C
     except StallwartError as err:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from stallwart.cli.main import app
+from stallwart.cli.main import build
 from stallwart.core.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
 def reference() -> str:
     """The page as Markdown."""
-    group: Any = typer.main.get_command(app)  # typer brings its own click
+    group: Any = typer.main.get_command(build())  # typer brings its own click
     lines = ["# Reference", "", "Made from the program by `python -m stallwart.cli.reference`.", ""]
     lines += [
         "Results go to stdout, progress and what was left out to stderr. Exit codes: 0 ok, 1 gate not met,"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from stallwart.core.scored import Rows
 from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.split import Split
-from stallwart.dataset.suspects import Suspect
+
+if TYPE_CHECKING:  # a type only: the module loads a classifier
+    from stallwart.dataset.suspects import Suspect
 
 _FEW_TO_LEARN = 20  # positives in the training part
 
@@ -46,7 +49,7 @@ class PolicyCount:
 
 
 def count_policies(
-    rows: Rows, split: Split | None, suspects: Sequence[Suspect], taxonomy: Taxonomy
+    rows: Rows, split: Split | None, suspects: Sequence["Suspect"], taxonomy: Taxonomy
 ) -> list[PolicyCount]:
     """One count for each label, neutral first; zeros for the parts where there is no split."""
     k = len(taxonomy.labels)

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
-from sklearn.feature_extraction.text import HashingVectorizer
 
 from stallwart.content.text import normalise
 
@@ -25,6 +24,9 @@ class Lexicon:
     width = 2 * BUCKETS
 
     def __init__(self) -> None:
+        # It takes more than a second to load, and most commands never ask for n-grams
+        from sklearn.feature_extraction.text import HashingVectorizer
+
         shared = {
             "n_features": BUCKETS,
             "norm": None,

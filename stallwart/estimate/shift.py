@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstwo
 
 from stallwart.estimate.bounds import Interval, rate_interval
 
@@ -98,6 +97,8 @@ def two_sample_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> flo
     shares = [np.searchsorted(np.sort(x), points, side="right") / len(x) for x in (first, second)]
     distance = float(np.abs(shares[0] - shares[1]).max())
     size = round(len(first) * len(second) / (len(first) + len(second)))
+    from scipy.stats import kstwo  # takes a second to load, and a service that only scores never asks
+
     return float(kstwo.sf(distance, max(1, size)))
 
 
