@@ -198,7 +198,9 @@ def _mean(name: str, drawn: Sequence[tuple[Mapping[str, Drawn], Mapping[str, Dra
     both = [(first[name], second[name]) for first, second in drawn]
     known = [(f, s) for f, s in both if not np.isnan([f.values[0][0], s.values[0][0]]).any()] or both
     first, second = (macro(list(of), n) for of in zip(*known, strict=True))
-    return Difference(first.pair(), second.pair(), macro([s.minus(f) for f, s in known], n).pair())
+    # On the same rows: a policy whose figure no replicate varies would swamp what is seen of all others
+    changes = [replace(s.minus(f), ends=None) for f, s in known]
+    return Difference(first.pair(), second.pair(), macro(changes, n).pair())
 
 
 def _difference(first: Drawn, second: Drawn) -> Difference:

@@ -67,10 +67,12 @@ class Market:
 
 def start(args: list[object], cache_dir: Path = CACHE, before: str = "") -> subprocess.Popen:
     """A command as a user starts it, in a process of its own, after the statements in `before`."""
+    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     program = [
         sys.executable,
         "-c",
-        f"{before}\nfrom stallwart.cli.main import main; main()",
+        f"{heard}\n{before}\nfrom stallwart.cli.main import main; main()",
         *map(str, args),
     ]
     pipe = subprocess.PIPE
