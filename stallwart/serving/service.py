@@ -96,6 +96,8 @@ class Service:
             ConflictError: `request_key` was used for another revision.
             OverloadedError: no room or no time, and the caller wants to hear that.
         """
+        if options.on_failure == "error":
+            self._check_room(deadline)  # before anything is fetched, looked up or written
         stages, started = self.tools.metrics.stages, self.tools.clock()
         listing, digests = await self._with_photos(asked, deadline)
         revision = revision_of(listing, digests, asked.revision)
@@ -109,8 +111,6 @@ class Service:
             if known is not None:
                 self.tools.metrics.repeats.inc()
                 return _told(known)
-        if options.on_failure == "error":
-            self._check_room(deadline)  # before anything is written
         kept = self._keep(listing.photos, digests)
         work = await self._scored(listing, options, deadline)
         stored_from = self.tools.clock()
