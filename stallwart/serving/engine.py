@@ -30,7 +30,7 @@ from stallwart.serving.schemas import Evidence
 # Of a listing's time, what words, heads and the commit may still need after its photos
 _PHOTOS_GIVEN_UP_AT = 0.8
 _DONE_BY = 0.6  # share of its time by which a listing must be expected to be through, or it is not taken
-_NICER = 5
+_NICER = 5  # steps of priority that the threads which score give way to the one that answers
 _SMOOTHING = 0.1  # of the running mean cost of a listing
 
 
@@ -49,6 +49,8 @@ class Work:
         found: evidence, once there.
         failed: why there are no scores; "" where there are.
         seconds: by stage: queue, text, photo, head, evidence; for the metrics.
+        cached: embeddings that were known.
+        computed: embeddings that were not.
     """
 
     listing: Listing
@@ -156,7 +158,7 @@ class Engine:
             raise OverloadedError(f"{self._pending} listings wait already", max(wait, 0.1))
         # Better refused now than given up half done: whoever is taken should be through before its photos
         # would be given up
-        if self._pending and now + wait + self._cost_seconds > now + _DONE_BY * (deadline - now):
+        if self._pending and wait + self._cost_seconds > _DONE_BY * (deadline - now):
             raise OverloadedError(
                 f"{self._pending} listings wait already, longer than the deadline allows", max(wait, 0.1)
             )
