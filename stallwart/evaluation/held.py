@@ -5,7 +5,7 @@ precision of its calls is weighted to live prevalence. The verdict follows a sta
 
 - broke: the whole 95 % interval of the precision lies below the wanted one;
 - held: the precision meets the wanted one, on calls from at least `ENOUGH` groups of near duplicates;
-- unsure: anything else; too few calls to say.
+- unsure: anything else: too few calls to say, or to tell a precision below the wanted one from chance.
 """
 
 from collections.abc import Sequence

@@ -105,6 +105,19 @@ def test_the_headline_counts_each_policy_once(evaluation):
     assert said.endswith("The other 1 may not yet: their listings go to reviewers.")
 
 
+def test_calls_that_were_right_less_often_than_wanted_are_not_called_few(evaluation):
+    one = evaluation.held[0]
+    below = replace(
+        one, verdict=UNSURE, wanted=0.9, precision=replace(one.precision, value=0.8, low=0.6, high=0.95)
+    )
+    said = headline(replace(evaluation, held=(below, *evaluation.held[1:])))
+    assert (
+        f"Of {evaluation.taxonomy[one.policy].title} later calls were right less often than wanted, 0.80"
+        in said
+    )
+    assert "too few" not in said
+
+
 def test_every_figure_in_markdown_comes_with_interval_and_count(evaluation):
     lines = [line for line in render_markdown(evaluation).splitlines() if line.startswith("| Alcohol")]
     assert len(lines) >= 4
