@@ -167,3 +167,146 @@ deliveries = Table(
     Index("ix_deliveries_webhook_id_state_due_at_ms", "webhook_id", "state", "due_at_ms"),
     Index("ix_deliveries_webhook_id_listing_id_seq", "webhook_id", "listing_id", "seq"),
 )
+
+# Bundles that were ever told of, by digest.
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("place", Text, nullable=False),  # folder or fsspec URL
+    Column("card", JSON, nullable=False),
+    Column("report", JSON(none_as_null=True)),  # the offline figures; NULL where none were given
+    Column("data_digest", Text),
+    Column("parent", Text),  # the champion when it was registered
+    Column("registered_at_ms", BigInteger, nullable=False),
+)
+
+# `champion` and `challenger`, each at most once.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("alias", Text, primary_key=True),
+    Column("digest", Text, ForeignKey("bundles.digest"), nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+)
+
+# Append-only, each entry with the hash of the one before; holds no content of any listing.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 ... without a gap
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("previous", Text, nullable=False),  # the hash of the entry before; 64 zeros in the first
+    Column("hash", Text, nullable=False, unique=True),
+)
+
+# The state of each rollout; `version` counts its moves, and a move names the version that it saw.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout_id", Text, primary_key=True),
+    Column("champion", Text, ForeignKey("bundles.digest"), nullable=False),
+    Column("challenger", Text, ForeignKey("bundles.digest"), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("share", Float, nullable=False),
+    Column("shadow_share", Float, nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("started_at_ms", BigInteger, nullable=False),
+    Column("step_since_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("running", Integer, unique=True),  # 1 while it runs, else NULL: there is at most one
+    # Who looks at its guards now; another process may once this is over
+    Column("looked_by", Text),
+    Column("looked_until_ms", BigInteger, nullable=False),
+)
+
+# A unit's first decision on a day in a step of a rollout: what guards count. No content.
+exposures = Table(
+    "exposures",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("rollout_id", Text, ForeignKey("rollouts.rollout_id"), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("unit", Text, nullable=False),  # its position as 14 hexadecimal characters: a keyed hash
+    Column("day", Integer, nullable=False),  # since 1970, UTC
+    Column("arm", Text, nullable=False),
+    Column("decision_id", Text, nullable=False, index=True),
+    Column("action", Text, nullable=False),
+    Column("policies", JSON, nullable=False),
+    Column("failed", Integer, nullable=False),  # 1 where the model failed
+    Column("latency_us", BigInteger, nullable=False),  # from taken to ruled
+    Column("cpu_us", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    UniqueConstraint("rollout_id", "step", "unit", "day"),
+    Index("ix_exposures_rollout_id_seq", "rollout_id", "seq"),
+)
+
+# What a bundle that did not decide would have decided, on the same content.
+counterparts = Table(
+    "counterparts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("decision_id", Text, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("rollout_id", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("policies", JSON, nullable=False),
+    Column("scores", JSON(none_as_null=True)),
+    Column("failed", Integer, nullable=False),
+    Column("cpu_us", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    UniqueConstraint("decision_id", "bundle"),
+    Index("ix_counterparts_rollout_id_seq", "rollout_id", "seq"),
+)
+
+# Decisions drawn for a person's verdict, each with the probability that it was.
+audit_draws = Table(
+    "audit_draws",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("decision_id", Text, nullable=False, unique=True),
+    Column("probability", Float, nullable=False),  # given the action that was decided
+    Column("stratum", Text, nullable=False),
+    Column("rollout_id", Text),
+    Column("step", Integer),
+    Column("drawn_at_ms", BigInteger, nullable=False),
+    Index("ix_audit_draws_rollout_id_seq", "rollout_id", "seq"),
+)
+
+# What a person said of a revision. Append-only: a later one replaces it and never changes it.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("verdict_id", Text, nullable=False, unique=True),
+    Column("decision_id", Text, nullable=False, index=True),
+    Column("revision", Text, nullable=False, index=True),
+    Column("answers", JSON, nullable=False),  # policy -> yes, no or unknown
+    Column("severity", Integer),
+    Column("note", Text),
+    Column("who", Text, nullable=False),
+    Column("source", Text, nullable=False),  # audit, review, appeal, import
+    Column("replaces", Text),  # the verdict that it takes the place of
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# What the guards said, now and then, for the page's lines over time.
+looks = Table(
+    "looks",
+    metadata,
+    Column("rollout_id", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True),
+    Column("figures", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
