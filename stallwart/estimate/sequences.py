@@ -64,8 +64,8 @@ def quantile_interval(
     n, upper_edges = np.asarray(counts, dtype=np.float64), np.asarray(edges, dtype=np.float64)
     if n.shape != upper_edges.shape or n.ndim != 1 or not 0 < quantile < 1:
         raise ValueError(
-            f"needs counts (b,), edges (b,), a quantile in (0, 1); got {n.shape}, {upper_edges.shape},
-            {quantile}"
+            f"needs counts (b,), edges (b,) and a quantile in (0, 1);"
+            f" got {n.shape}, {upper_edges.shape} and {quantile}"
         )
     below = np.cumsum(n)
     total = float(n.sum())
