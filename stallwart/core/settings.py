@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     photo_store: str = Field(
         default="", description="Folder or fsspec URL (s3://, gs://) of kept photos; in `data_dir` if empty."
     )
+    bundle_store: Path | None = Field(
+        default=None,
+        description="Folder of registered bundles, one copy each, seen by every replica; in `data_dir` if unset.",
+    )
     retention_days: int = Field(
         default=365, ge=1, description="Days after which a listing's stored words and photos are deleted."
     )
@@ -96,6 +100,20 @@ class Settings(BaseSettings):
         default=5.0,
         ge=0,
         description="How often a service looks whether its bundle's folder changed; 0 is never.",
+    )
+    rollout_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="How often a service reads the rollout, and looks at its guards.",
+    )
+    follow_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Age of what was last read of a rollout from which the champion decides about everything.",
+    )
+    max_shadow: int = Field(
+        default=64, ge=0, description="Listings that wait to be scored by a model that does not decide."
     )
     shutdown_seconds: float = Field(
         default=30.0, ge=0, description="How long a stopping service finishes what it took."

@@ -6,6 +6,7 @@ listing scores the same alone, among a thousand and in replay.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedded, Embedder
 from stallwart.encoders.graphs import PhotoGraph, TextGraph, open_session
 from stallwart.encoders.lexical import Lexicon
+from stallwart.encoders.spec import read_spec
 from stallwart.model.bundle import HEADS, Bundle
 
 
@@ -43,16 +45,23 @@ class Scorer:
         bundle: what to load.
         settings: bounds and number of threads.
         cache: of embeddings, or None.
+        beside: a loaded bundle, whose encoders are used too where they are the same: they are most of the
+            memory of both.
 
     Raises:
         BundleError: its graphs do not fit together.
         ConfigError: the provider in the settings is not installed.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, cache: EmbeddingCache | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        cache: EmbeddingCache | None = None,
+        beside: "Scorer | None" = None,
+    ):
         self.bundle = bundle
-        text = TextGraph(bundle.folder / "text", settings.provider)
-        photo = PhotoGraph(bundle.folder / "photo", settings.provider)
+        text, photo = _encoders(bundle.folder, settings, beside)
         self.embedder = Embedder(text, photo, settings, cache)
         self._heads = open_session(bundle.folder / HEADS)
         self._lexicon = Lexicon()
@@ -107,3 +116,14 @@ class Scorer:
             },
         )
         return np.asarray(out[0], dtype=np.float64)
+
+
+def _encoders(folder: Path, settings: Settings, beside: Scorer | None) -> tuple[TextGraph, PhotoGraph]:
+    known = beside.embedder if beside else None
+    text, photo = folder / "text", folder / "photo"
+    same_text = known is not None and read_spec(text).digest == known.text.spec.digest
+    same_photo = known is not None and read_spec(photo).digest == known.photo.spec.digest
+    return (
+        known.text if known and same_text else TextGraph(text, settings.provider),
+        known.photo if known and same_photo else PhotoGraph(photo, settings.provider),
+    )

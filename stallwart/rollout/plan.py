@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stallwart.core.decision import Action
 from stallwart.core.errors import ConfigError
 from stallwart.core.rollout import Stage
 
@@ -98,6 +99,10 @@ class Audit(BaseModel):
     block: Annotated[float, Field(gt=0, le=1)] = 0.25
     review: Annotated[float, Field(gt=0, le=1)] = 0.1
     allow: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+    def probability(self, action: Action) -> float:
+        """Chance that a decision with this action is drawn."""
+        return {Action.BLOCK: self.block, Action.REVIEW: self.review, Action.ALLOW: self.allow}[action]
 
 
 class Question(BaseModel):

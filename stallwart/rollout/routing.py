@@ -21,3 +21,8 @@ def position(key: str, unit: str) -> float:
 def arm(position: float, share: float) -> Arm:
     """The arm of a unit; what is the challenger's at one share is so at every greater one."""
     return Arm.CHALLENGER if position < share else Arm.CHAMPION
+
+
+def unit_name(position: float) -> str:
+    """A position as 14 hexadecimal characters: what is kept of a unit, whose id it does not tell."""
+    return f"{int(position * (1 << _BITS)):014x}"

@@ -3,15 +3,19 @@
 Each listing is taken apart into its words and its photos, and every thread takes the next part: one listing
 uses all cores when it is alone, and many share them. A graph runs one row a call, so that no score depends
 on what it was batched with, and nothing is padded (docs/decisions/0003). Work whose time is over is
-dropped before it is done, and photos are given up before the answer is. Knows nothing of HTTP and tables.
+dropped before it is done, and photos are given up before the answer is. What decides nothing (a challenger in
+shadow, the other model's word on an audited listing) is spare work: taken only where nothing else waits, and
+dropped first. Knows nothing of HTTP and tables.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +53,8 @@ class Work:
         found: evidence, once there.
         failed: why there are no scores; "" where there are.
         seconds: by stage: queue, text, photo, head, evidence; for the metrics.
+        cpu_seconds: of the threads that worked on it.
+        spare: it decides nothing, and waits for all that does.
         cached: embeddings that were known.
         computed: embeddings that were not.
     """
@@ -63,6 +69,8 @@ class Work:
     found: dict[str, Any] | None = None
     failed: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    spare: bool = False
     cached: int = 0
     computed: int = 0
     _parts: Parts | None = None
@@ -85,6 +93,7 @@ class Engine:
         max_queue: listings that may wait.
         max_bytes: of their photos and words together.
         clock: seconds, monotonic.
+        max_spare: listings that may wait and decide nothing; their photos and words take at most `max_bytes`.
     """
 
     def __init__(
@@ -95,11 +104,15 @@ class Engine:
         max_queue: int,
         max_bytes: int,
         clock: Callable[[], float],
+        max_spare: int = 0,
     ):
         self.runtime, self.embeddings = runtime, embeddings
         self._threads, self._max_queue, self._max_bytes, self._clock = threads, max_queue, max_bytes, clock
         self._new: deque[Work] = deque()
         self._jobs: deque[tuple[Work, bytes]] = deque()
+        self._spare: deque[Work] = deque()
+        self._spare_jobs: deque[tuple[Work, bytes]] = deque()
+        self._max_spare, self._spare_bytes = max_spare, 0
         self._changed = threading.Condition()
         self._pending, self._pending_bytes, self._cost_seconds, self._closed = 0, 0, 0.0, False
         self._workers = [
@@ -124,14 +137,19 @@ class Engine:
             return self._clock() - self._new[0].taken_at if self._new else 0.0
 
     def submit(
-        self, listing: Listing, evidence: Evidence, deadline: float, on_done: Callable[[Work], None]
+        self,
+        listing: Listing,
+        evidence: Evidence,
+        deadline: float,
+        on_done: Callable[[Work], None],
+        runtime: Runtime | None = None,
     ) -> Work:
-        """Queue a listing.
+        """Queue a listing, for the runtime that is used or for another one.
 
         Raises:
             OverloadedError: the queue is full, or what is before it would take longer than it has.
         """
-        work = Work(listing, evidence, self._clock(), deadline, self.runtime, on_done)
+        work = Work(listing, evidence, self._clock(), deadline, runtime or self.runtime, on_done)
         size_bytes = work.size_bytes
         with self._changed:
             self._check_room(work.taken_at, deadline, size_bytes)
@@ -140,6 +158,19 @@ class Engine:
             self._new.append(work)
             self._changed.notify()
         return work
+
+    def submit_spare(self, listing: Listing, runtime: Runtime, on_done: Callable[[Work], None]) -> bool:
+        """Queue a listing that decides nothing; whether there was room for it."""
+        work = Work(listing, "none", self._clock(), math.inf, runtime, on_done, spare=True)
+        size_bytes = work.size_bytes
+        with self._changed:
+            full = len(self._spare) >= self._max_spare or self._spare_bytes + size_bytes > self._max_bytes
+            if self._closed or full:
+                return False
+            self._spare_bytes += size_bytes
+            self._spare.append(work)
+            self._changed.notify()
+        return True
 
     def check_room(self, deadline: float) -> None:
         """Return where a listing would be taken now; asked before its photos are fetched and kept.
@@ -164,9 +195,10 @@ class Engine:
             )
 
     def close(self, timeout: float | None = None) -> None:
-        """Finish what was taken, take no more."""
+        """Finish what was taken and decides, take no more."""
         with self._changed:
             self._closed = True
+            self._spare.clear()
             self._changed.notify_all()
         for worker in self._workers:
             worker.join(timeout)
@@ -175,19 +207,28 @@ class Engine:
         _step_back()
         while True:
             with self._changed:
-                while not (self._jobs or self._new):
+                while not (self._jobs or self._new or self._spare_jobs or self._spare):
                     if self._closed and not self._pending:
                         return
                     self._changed.wait(0.5 if self._closed else None)
-                # A listing that was begun comes before one that was not
-                job = self._jobs.popleft() if self._jobs else None
-                work = job[0] if job else self._new.popleft()
+                work, key = self._next()
+            began = time.thread_time()
             try:
-                self._make(*job) if job else self._begin(work)
+                self._begin(work, began) if key is None else self._make(work, key, began)
             except Exception as err:  # noqa: BLE001 - no failure of a graph may take a thread with it
                 self._fail(work, f"the model failed ({type(err).__name__})")
 
-    def _begin(self, work: Work) -> None:
+    def _next(self) -> tuple[Work, bytes | None]:
+        """What is done next: a listing that was begun before one that was not, and spare work last."""
+        if self._jobs:
+            return self._jobs.popleft()
+        if self._new:
+            return self._new.popleft(), None
+        if self._spare_jobs:
+            return self._spare_jobs.popleft()
+        return self._spare.popleft(), None
+
+    def _begin(self, work: Work, began: float) -> None:
         now = self._clock()
         work.seconds["queue"] = now - work.taken_at
         if now >= work.deadline:
@@ -198,14 +239,15 @@ class Engine:
         missing = [key for key in parts.jobs if key not in work._made]
         work.cached, work.computed, work._left = len(parts.jobs) - len(missing), len(missing), len(missing)
         if not missing:
-            self._finish(work)
+            self._finish(work, began)
             return
         with self._changed:
-            self._jobs.extend((work, key) for key in missing[1:])
+            jobs = self._spare_jobs if work.spare else self._jobs
+            jobs.extend((work, key) for key in missing[1:])
             self._changed.notify(len(missing) - 1)
-        self._make(work, missing[0])
+        self._make(work, missing[0], began)
 
-    def _make(self, work: Work, key: bytes) -> None:
+    def _make(self, work: Work, key: bytes, began: float) -> None:
         assert work._parts is not None
         started, made, is_text = self._clock(), None, key == work._parts.text_key
         if started < self._photos_until(work) or (is_text and started < work.deadline):
@@ -227,18 +269,25 @@ class Engine:
                 work._made[key] = made
             work._left -= 1
             last = work._left == 0
+            if not last:
+                work.cpu_seconds += time.thread_time() - began
         if last:
-            self._finish(work)
+            self._finish(work, began)
 
     def _photos_until(self, work: Work) -> float:
+        if work.spare:
+            return math.inf
         return work.taken_at + _PHOTOS_GIVEN_UP_AT * (work.deadline - work.taken_at)
 
-    def _finish(self, work: Work) -> None:
+    def _finish(self, work: Work, began: float) -> None:
         assert work._parts is not None
         if not work.failed:
             started = self._clock()
             scored = work.runtime.rule(work._parts, work._made)
             work.seconds["head"] = self._clock() - started
+            work.cpu_seconds += (
+                time.thread_time() - began
+            )  # evidence is the caller's wish, not the model's cost
             work.scored = scored
             if work.evidence != "none":
                 started = self._clock()
@@ -253,9 +302,14 @@ class Engine:
 
     def _done(self, work: Work) -> None:
         with self._changed:
-            self._pending -= 1
-            self._pending_bytes -= work.size_bytes
-            if work.scored is not None:  # what was dropped on the way says nothing of what a listing costs
+            if work.spare:
+                self._spare_bytes -= work.size_bytes
+            else:
+                self._pending -= 1
+                self._pending_bytes -= work.size_bytes
+            if (
+                work.scored is not None and not work.spare
+            ):  # what was dropped on the way says nothing of what a listing costs
                 cost = sum(seconds for stage, seconds in work.seconds.items() if stage != "queue")
                 self._cost_seconds += _SMOOTHING * (cost - self._cost_seconds)
             if self._closed and not self._pending:

@@ -59,6 +59,15 @@ class Metrics:
         self.repeats = Counter(
             "stallwart_repeats", "Listings answered with a decision that was stored before", registry=registry
         )
+        self.shadow = Counter(
+            "stallwart_shadow",
+            "Listings given to a model that does not decide, by what became of them",
+            ("result",),
+            registry=registry,
+        )
+        self.exposures = Counter(
+            "stallwart_exposures", "Listings that count in a rollout, by arm", ("arm",), registry=registry
+        )
         embeddings = Counter(
             "stallwart_embeddings", "Embeddings by where they came from", ("source",), registry=registry
         )
@@ -78,6 +87,9 @@ class Metrics:
             ("bundle",),
             registry=registry,
             multiprocess_mode="mostrecent",
+        )
+        self.share = self._gauge(
+            "stallwart_challenger_share", "Of units that the challenger decides about", "max"
         )
         self.pending = self._gauge("stallwart_pending", "Listings that were taken and are not done")
         self.oldest = self._gauge(

@@ -56,14 +56,15 @@ class BundleRuntime:
     Args:
         bundle: what to load.
         settings: bounds on photos, and what the graphs run on.
+        beside: a runtime whose encoders are used too where they are the same.
 
     Raises:
         BundleError: its graphs do not load or do not fit together.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings):
+    def __init__(self, bundle: Bundle, settings: Settings, beside: "BundleRuntime | None" = None):
         self.bundle = bundle
-        self._scorer = Scorer(bundle, settings)
+        self._scorer: Scorer = Scorer(bundle, settings, beside=beside._scorer if beside else None)
         self.digest, self.taxonomy, self.policies = bundle.digest, bundle.taxonomy.digest, bundle.taxonomy.ids
 
     @cached_property
