@@ -45,9 +45,9 @@ def app():
     from bench.serve.nothing import Nothing
     from stallwart.core.listing import Listing
     from stallwart.core.settings import Settings
-    from stallwart.serving import server
+    from stallwart.serving import bundles, server
 
-    class Folder(server.BundleFolder):
+    class Folder(bundles.BundleFolder):
         """Loads a real bundle and scores with it, and goes on with the runtime that costs nothing."""
 
         def __init__(self, folder: Path, settings: Settings):

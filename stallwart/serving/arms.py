@@ -1,8 +1,8 @@
-"""Which runtime decides about a listing: the champion's, or the challenger's where a rollout gives it the unit.
+"""Which runtime decides about a listing: the champion's, or the challenger's where a rollout says so.
 
 What is read of the database is swapped in whole, so that one listing never sees half of a move. A process
-that has not loaded the challenger, or could not read the rollout for some seconds, decides with the champion and
-counts nothing: it must not look like a shifted split.
+that has not loaded the challenger, or could not read the rollout for some seconds, decides with the champion
+and counts nothing: it must not look like a shifted split.
 """
 
 import math

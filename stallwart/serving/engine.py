@@ -54,6 +54,7 @@ class Work:
         failed: why there are no scores; "" where there are.
         seconds: by stage: queue, text, photo, head, evidence; for the metrics.
         cpu_seconds: of the threads that worked on it.
+        done_at: when it was done with, in seconds of the engine's clock; 0 before.
         spare: it decides nothing, and waits for all that does.
         cached: embeddings that were known.
         computed: embeddings that were not.
@@ -70,6 +71,7 @@ class Work:
     failed: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    done_at: float = 0.0
     spare: bool = False
     cached: int = 0
     computed: int = 0
@@ -301,6 +303,7 @@ class Engine:
         self._done(work)
 
     def _done(self, work: Work) -> None:
+        work.done_at = self._clock()
         with self._changed:
             if work.spare:
                 self._spare_bytes -= work.size_bytes

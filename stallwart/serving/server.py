@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import ctypes
 import gc
-import json
 import math
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -15,22 +12,27 @@ from pathlib import Path
 from sqlalchemy import Engine as Database
 from sqlalchemy import text as sql
 
-from stallwart.core.errors import BundleError, StallwartError, StoreError
+from stallwart.core.errors import StallwartError, StoreError
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
-from stallwart.model.bundle import MANIFEST, read_bundle
 from stallwart.serving.app import Parts, create_app
+from stallwart.serving.arms import Arms
+from stallwart.serving.bundles import BundleFolder, give_back_memory
+from stallwart.serving.champion import deploy
 from stallwart.serving.commit import Committer
+from stallwart.serving.control import Control
 from stallwart.serving.deliver import Deliverer
 from stallwart.serving.engine import Engine
 from stallwart.serving.fetch import PhotoFetcher
+from stallwart.serving.follow import Follow, Load, registered
 from stallwart.serving.gate import Gate
 from stallwart.serving.keys import Authenticator
 from stallwart.serving.logs import say
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
-from stallwart.serving.runtime import BundleRuntime, Runtime
+from stallwart.serving.runtime import Runtime
 from stallwart.serving.service import Service, Tools
+from stallwart.serving.shadow import Shadow
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore
@@ -52,54 +54,11 @@ def photo_store(settings: Settings) -> PhotoStore:
     return PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
 
 
-class BundleFolder:
-    """The bundle that decides, loaded again when its folder changes.
-
-    Args:
-        folder: of the bundle; it may be a link that is moved.
-        settings: bounds on photos, and what the graphs run on.
-
-    Raises:
-        BundleError: there is no bundle that can be loaded.
-    """
-
-    def __init__(self, folder: Path, settings: Settings):
-        self._folder, self._settings, self._refused = folder, settings, ""
-        self._one_at_a_time = threading.Lock()
-        self.runtime = self._loaded()
-
-    def changed(self) -> bool:
-        """Whether the folder holds another bundle now, one that was not refused before."""
-        try:
-            digest = json.loads((self._folder / MANIFEST).read_bytes())["digest"]
-        except (OSError, ValueError, TypeError, KeyError):
-            return False  # being replaced right now, or broken: what is loaded goes on
-        return digest not in (self.runtime.digest, self._refused)
-
-    def load(self) -> BundleRuntime:
-        """Load what the folder holds now; what was loaded before stays if that fails.
-
-        Raises:
-            BundleError: it cannot be loaded.
-        """
-        with self._one_at_a_time:
-            try:
-                self.runtime = self._loaded()
-            except BundleError:
-                with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                    self._refused = json.loads((self._folder / MANIFEST).read_bytes())["digest"]
-                raise
-            return self.runtime
-
-    def _loaded(self) -> BundleRuntime:
-        # The folder behind a link, so that a link that moves meanwhile cannot mix two bundles
-        runtime = BundleRuntime(read_bundle(self._folder.resolve()), self._settings)
-        runtime.warm_up()
-        return runtime
-
-
 def create_service(bundle: Path, settings: Settings, *, insecure_local: bool = False) -> Gate:
     """The ASGI application that serves a bundle.
+
+    A bundle that the registry does not know becomes the champion; otherwise the registry's champion decides,
+    since a restart must not take back a promotion.
 
     Raises:
         BundleError: the bundle cannot be loaded.
@@ -116,77 +75,127 @@ def create_service_of(
     *,
     insecure_local: bool = False,
     folder: BundleFolder | None = None,
+    load: Load | None = None,
 ) -> Gate:
-    """The same for any runtime; without a folder it is never reloaded."""
-    database = open_database(database_url(settings), settings)
-    check_current(database)
-    metrics = Metrics()
-    cache = EmbeddingCache(settings.cache_dir)
-    embeddings = Embeddings(cache, settings.memory_cache_mb * 1_000_000)
-    engine = Engine(
-        runtime,
-        embeddings,
-        settings.threads,
-        settings.max_queue,
-        settings.max_queue_bytes,
-        time.monotonic,
+    """The same for any runtime.
+
+    Args:
+        runtime: what decides until the registry says otherwise.
+        settings: of the service.
+        insecure_local: whether callers on this machine need no key.
+        folder: what to look at for another bundle; without one `runtime` is never reloaded.
+        load: gives the runtime of a registered bundle; `follow.registered` where it is None.
+    """
+    house = _House(runtime, settings, folder, load or registered(settings))
+    parts = Parts(
+        service=house.service,
+        keys=Authenticator(house.database, settings, wall_ms, insecure_local=insecure_local),
+        database=house.database,
+        metrics=house.metrics,
+        now_ms=wall_ms,
+        reload=house.reload,
+        ready=house.ready,
+        running=house.running,
     )
-    photos = photo_store(settings)
-    fetcher, source = PhotoFetcher(settings), PhotoSource(settings)
-    deliverer = Deliverer(
-        database,
-        settings,
-        wall_ms,
-        counted=lambda result: metrics.webhook_deliveries.labels(result).inc(),
-    )
-    hooks = _Webhooks(database, settings)
+    return create_app(parts, settings)
 
-    def committed(rows: int) -> None:
-        metrics.commit_rows.observe(rows)
-        if hooks.known:
-            deliverer.wake()
 
-    committer = Committer(database, settings, wall_ms, hooks, committed)
-    tools = Tools(engine, committer, photos, fetcher, source, metrics, wall_ms, time.monotonic)
-    service = Service(tools, settings)
-    metrics.bundle.labels(runtime.digest).set(time.time())
+class _House:
+    """All that one process of a service holds open."""
 
-    def reload() -> str:
-        if folder is None:
-            return engine.runtime.digest
-        loaded = folder.load()
-        if loaded.digest != engine.runtime.digest:
-            engine.use(loaded)
-            metrics.bundle.labels(loaded.digest).set(time.time())
-            say("bundle loaded", bundle=loaded.digest)
-        _give_back_memory()
-        return loaded.digest
+    def __init__(self, runtime: Runtime, settings: Settings, folder: BundleFolder | None, load: Load):
+        self.settings, self.folder = settings, folder
+        self.database = open_database(database_url(settings), settings)
+        check_current(self.database)
+        self.metrics = Metrics()
+        self.cache = EmbeddingCache(settings.cache_dir)
+        self.embeddings = Embeddings(self.cache, settings.memory_cache_mb * 1_000_000)
+        self.engine = Engine(
+            runtime,
+            self.embeddings,
+            settings.threads,
+            settings.max_queue,
+            settings.max_queue_bytes,
+            time.monotonic,
+            settings.max_shadow,
+        )
+        self.fetcher = PhotoFetcher(settings)
+        self.hooks = _Webhooks(self.database, settings)
+        self.deliverer = Deliverer(
+            self.database,
+            settings,
+            wall_ms,
+            counted=lambda result: self.metrics.webhook_deliveries.labels(result).inc(),
+        )
+        self.committer = Committer(self.database, settings, wall_ms, self.hooks, self._committed)
+        photos = photo_store(settings)
+        self.photos = photos
+        arms = Arms(runtime, settings.follow_seconds, time.monotonic)
+        shadow = Shadow(self.engine, self.database, self.metrics, wall_ms)
+        self.follow = Follow(self.database, self.engine, arms, load, self.metrics, time.monotonic)
+        self.control = Control(self.database, self.follow, shadow, photos, settings, wall_ms)
+        self.service = Service(
+            Tools(
+                engine=self.engine,
+                arms=arms,
+                shadow=shadow,
+                committer=self.committer,
+                photos=photos,
+                fetcher=self.fetcher,
+                source=PhotoSource(settings),
+                metrics=self.metrics,
+                now_ms=wall_ms,
+                clock=time.monotonic,
+            ),
+            settings,
+        )
+        self.metrics.bundle.labels(runtime.digest).set(time.time())
+        if folder is not None:
+            deploy(self.database, folder, settings, wall_ms(), is_start=True)
+        self.follow.read()
 
-    def ready() -> str:
+    def _committed(self, rows: int) -> None:
+        self.metrics.commit_rows.observe(rows)
+        if self.hooks.known:
+            self.deliverer.wake()
+
+    def reload(self) -> str:
+        """Load the folder again and follow the registry; the digest of what decides."""
+        if self.folder is not None:
+            self.folder.load()
+            deploy(self.database, self.folder, self.settings, wall_ms())
+        self.follow.read()
+        give_back_memory()
+        return self.engine.runtime.digest
+
+    def ready(self) -> str:
+        """Why no traffic should come; "" where it should."""
         try:
-            with store_errors("the database does not answer"), reading(database) as connection:
+            with store_errors("the database does not answer"), reading(self.database) as connection:
                 connection.execute(sql("SELECT 1"))
         except StoreError as err:
             return str(err)
         return ""
 
-    def read_gauges() -> None:
-        metrics.pending.set(engine.pending)
-        metrics.oldest.set(engine.oldest_seconds())
-        metrics.read_process()
+    def _read_gauges(self) -> None:
+        self.metrics.pending.set(self.engine.pending)
+        self.metrics.oldest.set(self.engine.oldest_seconds())
+        self.metrics.read_process()
 
-    def watch() -> None:
-        if folder is not None and folder.changed():
-            reload()
+    def _watch_folder(self) -> None:
+        if self.folder is not None and self.folder.changed():
+            self.reload()
 
-    def sweep() -> None:
+    def _sweep(self) -> None:
         now_ms = wall_ms()
-        kept_ms = int(timedelta(days=settings.retention_days).total_seconds() * 1e3)
-        purge(database, photos.delete, now_ms - kept_ms, now_ms)
+        kept_ms = int(timedelta(days=self.settings.retention_days).total_seconds() * 1e3)
+        purge(self.database, self.photos.delete, now_ms - kept_ms, now_ms)
 
     @contextlib.asynccontextmanager
-    async def running() -> AsyncIterator[None]:
-        deliverer.start()
+    async def running(self) -> AsyncIterator[None]:
+        """Entered before the first request, left after the last."""
+        settings = self.settings
+        self.deliverer.start()
         # What is loaded by now stays: the collector need not walk it again and again between requests
         gc.collect()
         gc.freeze()
@@ -194,46 +203,35 @@ def create_service_of(
         tasks = [
             asyncio.create_task(_every(seconds, work))
             for seconds, work in (
-                (_GAUGES_SECONDS, read_gauges),
-                (settings.reload_seconds, watch),
-                (_PURGE_SECONDS, sweep),
+                (_GAUGES_SECONDS, self._read_gauges),
+                (settings.reload_seconds, self._watch_folder),
+                (settings.rollout_seconds, self.follow.read),
+                (settings.rollout_seconds, self.control.work),
+                (_PURGE_SECONDS, self._sweep),
             )
             if seconds
         ]
-        say("ready", bundle=engine.runtime.digest, policies=len(engine.runtime.policies))
+        say("ready", bundle=self.engine.runtime.digest, policies=len(self.engine.runtime.policies))
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(engine.close, settings.shutdown_seconds)
-            await asyncio.to_thread(committer.close, settings.shutdown_seconds)
-            await asyncio.to_thread(deliverer.stop, settings.shutdown_seconds / 2)
-            await asyncio.to_thread(embeddings.close)
-            await fetcher.aclose()
-            service.close()
-            cache.close()
-            database.dispose()
+            await self._close()
             say("stopped")
 
-    parts = Parts(
-        service=service,
-        keys=Authenticator(database, settings, wall_ms, insecure_local=insecure_local),
-        database=database,
-        metrics=metrics,
-        now_ms=wall_ms,
-        reload=reload,
-        ready=ready,
-        running=running,
-    )
-    return create_app(parts, settings)
-
-
-def _give_back_memory() -> None:
-    """Return to the system what the last bundle held; glibc would keep it, 40 % more memory in all."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    async def _close(self) -> None:
+        seconds = self.settings.shutdown_seconds
+        await asyncio.to_thread(self.engine.close, seconds)
+        await asyncio.to_thread(self.committer.close, seconds)
+        await asyncio.to_thread(self.control.close)
+        await asyncio.to_thread(self.deliverer.stop, seconds / 2)
+        await asyncio.to_thread(self.embeddings.close)
+        await self.fetcher.aclose()
+        self.service.close()
+        self.cache.close()
+        self.database.dispose()
 
 
 class _Webhooks:

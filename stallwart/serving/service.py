@@ -7,6 +7,7 @@ HTTP: errors of `core/errors.py` go up.
 import asyncio
 import contextlib
 import itertools
+import random
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -22,19 +23,26 @@ from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import ConflictError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
+from stallwart.rollout.plan import Plan
+from stallwart.serving.arms import Arms, Route
 from stallwart.serving.commit import Committer
 from stallwart.serving.engine import Engine, Work
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.schemas import ListingIn, Options, PhotoIn
+from stallwart.serving.shadow import Shadow
 from stallwart.serving.source import PhotoSource
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
+from stallwart.store.draws import Draw
+from stallwart.store.exposures import Exposure
 from stallwart.store.photos import PhotoStore
 
 _FETCH_UNTIL = 0.6  # share of a listing's time after which a photo is no longer waited for
 _COMMIT_RESERVE = 0.05  # share of a listing's time that is kept for storing the answer
 # Storing gets as much even where a deadline leaves less: else what missed a short one is never a review
 _STORE_SECONDS = 0.25
+_OVERLOADED = "overloaded"
+_DAY_MS = 86_400_000
 _Answer = TypeVar("_Answer")
 
 
@@ -44,6 +52,8 @@ class Tools:
 
     Attributes:
         engine: scores.
+        arms: which runtime decides.
+        shadow: what the other one says.
         committer: stores decisions, many in one transaction.
         photos: keeps photos by their hash.
         fetcher: gets photos by URL.
@@ -51,9 +61,12 @@ class Tools:
         metrics: counts.
         now_ms: milliseconds since 1970, UTC.
         clock: seconds, monotonic; the engine's.
+        chance: uniform in [0, 1); decides what is drawn for the audit.
     """
 
     engine: Engine
+    arms: Arms
+    shadow: Shadow
     committer: Committer
     photos: PhotoStore
     fetcher: PhotoFetcher
@@ -61,6 +74,7 @@ class Tools:
     metrics: Metrics
     now_ms: Callable[[], int]
     clock: Callable[[], float]
+    chance: Callable[[], float] = random.random
 
 
 class Service:
@@ -112,14 +126,16 @@ class Service:
                 self.tools.metrics.repeats.inc()
                 return _told(known)
         kept = self._keep(listing.photos, digests)
-        work = await self._scored(listing, options, deadline)
+        route = self.tools.arms.route(listing)
+        work = await self._scored(listing, options, deadline, route)
         stored_from = self.tools.clock()
         if kept:  # a decision never names a photo that is not kept
             await self._in_time(asyncio.gather(*kept), deadline)
-        draft = Draft(revision, self._decision(work, revision), request_key, options.rescan)
+        draft = self._draft(work, revision, route, request_key, options.rescan)
         decision = _told(await self._in_time(self.tools.committer.commit(draft), deadline))
         stages["commit"].observe(self.tools.clock() - stored_from)
         self._count(work, decision)
+        self._compare(route, draft, decision, listing)
         return decision
 
     async def _in_time(self, asked: asyncio.Future[_Answer], deadline: float) -> _Answer:
@@ -203,7 +219,7 @@ class Service:
         except PhotoError as err:
             return f"a photo {err}"
 
-    async def _scored(self, listing: Listing, options: Options, deadline: float) -> Work:
+    async def _scored(self, listing: Listing, options: Options, deadline: float, route: Route) -> Work:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         clock, engine = self.tools.clock, self.tools.engine
@@ -213,13 +229,12 @@ class Service:
 
         until = deadline - _COMMIT_RESERVE * max(0.0, deadline - clock())
         try:
-            work = engine.submit(listing, options.evidence, until, wake)
+            work = engine.submit(listing, options.evidence, until, wake, route.runtime)
         except OverloadedError as err:
             self.tools.metrics.shed.inc()
             if options.on_failure == "error":
                 raise
-            work = Work(listing, "none", clock(), until, engine.runtime, wake, failed=f"overloaded: {err}")
-            return work
+            return Work(listing, "none", clock(), until, route.runtime, wake, failed=f"{_OVERLOADED}: {err}")
         timer = loop.call_later(max(0.0, until - clock()), _resolve, done)
         try:
             await done
@@ -228,6 +243,8 @@ class Service:
         if work.scored is None and not work.failed:
             work.failed = "the deadline was over before the listing was scored"
         if work.scored is None and options.on_failure == "error":
+            if exposure := self._exposure(work, route, ""):
+                self.tools.shadow.refused(exposure)
             raise OverloadedError(f"{work.failed}; try again with a longer deadline")
         return work
 
@@ -243,6 +260,59 @@ class Service:
         self._woken = False  # before the first is taken, so that none is left behind
         while self._done:
             _resolve(self._done.popleft())
+
+    def _draft(
+        self, work: Work, revision: Revision, route: Route, request_key: str | None, rescan: bool
+    ) -> Draft:
+        """What is to be stored: the decision, and in a rollout what counts it and what audits it."""
+        decision = self._decision(work, revision)
+        exposure = self._exposure(work, route, decision.decision_id)
+        draw = self._draw(decision, route.plan, exposure) if route.plan and exposure else None
+        return Draft(revision, decision, request_key, rescan, exposure, draw)
+
+    def _exposure(self, work: Work, route: Route, decision_id: str) -> Exposure | None:
+        # What was refused for want of room says nothing of either model
+        if route.rollout is None or work.failed.startswith(_OVERLOADED):
+            return None
+        now_ms, ruling = self.tools.now_ms(), work.scored.ruling if work.scored else None
+        return Exposure(
+            rollout_id=route.rollout.rollout_id,
+            step=route.rollout.step,
+            unit=route.unit,
+            day=now_ms // _DAY_MS,
+            arm=route.arm,
+            decision_id=decision_id,
+            action=ruling.action if ruling else Action.REVIEW,
+            policies=ruling.policies if ruling else (),
+            failed=bool(work.failed),
+            latency_us=int(((work.done_at or self.tools.clock()) - work.taken_at) * 1e6),
+            cpu_us=int(work.cpu_seconds * 1e6),
+            at_ms=now_ms,
+        )
+
+    def _draw(self, decision: Decision, plan: Plan, exposure: Exposure) -> Draw | None:
+        """Whether a person is asked about the decision, whatever it is; by chance, and the chance is kept."""
+        probability = plan.audit.probability(decision.action)
+        if self.tools.chance() >= probability:
+            return None
+        return Draw(
+            decision_id=decision.decision_id,
+            probability=probability,
+            stratum=decision.action,
+            rollout_id=exposure.rollout_id,
+            step=exposure.step,
+            drawn_at_ms=decision.decided_at_ms,
+        )
+
+    def _compare(self, route: Route, draft: Draft, decision: Decision, listing: Listing) -> None:
+        """Ask the other model too, where it shadows or the listing is audited; nobody waits for it."""
+        if route.rollout is None or route.other is None or draft.exposure is None:
+            return
+        if decision.decision_id != draft.decision.decision_id:  # another request was first
+            return
+        self.tools.metrics.exposures.labels(route.arm).inc()
+        if route.shadowed or draft.draw is not None:
+            self.tools.shadow.score(listing, decision.decision_id, route.other, route.rollout)
 
     def _decision(self, work: Work, revision: Revision) -> Decision:
         """The draft of the decision; its cause and what it supersedes are settled when it is stored."""

@@ -18,6 +18,8 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, select
 
 from stallwart.core.decision import Cause, Decision, Limits
+from stallwart.store.draws import Draw, add_draws
+from stallwart.store.exposures import Exposure, add_exposures
 from stallwart.store.outbox import enqueue
 from stallwart.store.revisions import Revision, read_revision, revision_of
 from stallwart.store.statements import READ, Statements, statements
@@ -49,12 +51,16 @@ class Draft:
         decision: its `cause` and `supersedes` are not looked at.
         request_key: sha256 over the API key's id and the caller's Idempotency-Key; None without one.
         rescan: whether it is wanted although the revision has a decision.
+        exposure: what counts it in a rollout; None where none does.
+        draw: what gives it to the audit; None where it was not drawn.
     """
 
     revision: Revision
     decision: Decision
     request_key: str | None = None
     rescan: bool = False
+    exposure: Exposure | None = None
+    draw: Draw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,8 @@ def write(
     )
     answers = [known.take(draft) for draft in drafts]
     _insert(connection, sql, known, now_ms)
+    add_exposures(connection, [draft.exposure for draft, *_ in known.new if draft.exposure])
+    add_draws(connection, [draft.draw for draft, *_ in known.new if draft.draw])
     enqueue(connection, [decision for _, decision, _ in known.new], webhooks, now_ms)
     return answers
 
