@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table
 from stallwart.core.decision import Decision
 from stallwart.store.tables import decisions, photo_uses, requests, revisions
 
+_ROWS = 256  # of one INSERT: SQLite takes 32,766 values
 READ = tuple(Decision.model_fields)
 """Columns of a decision that is read, in order."""
 REVISION = tuple(column.name for column in revisions.c)
@@ -76,11 +77,13 @@ def statements(kind: str) -> Statements:
     )
     read = ", ".join(f"d.{name}" for name in READ)
     return Statements(
-        insert_revision=_insert(revisions, REVISION, mark)
+        insert_revision=insert_into(revisions, REVISION, mark)
         + f" ON CONFLICT (revision) DO UPDATE SET {emptied} WHERE revisions.purged_at_ms IS NOT NULL",
-        insert_use=_insert(photo_uses, ("photo", "revision"), mark) + " ON CONFLICT DO NOTHING",
-        insert_decision=_insert(decisions, DECISION, mark),
-        insert_request=_insert(requests, ("request_key", "revision", "decision_id", "created_at_ms"), mark),
+        insert_use=insert_into(photo_uses, ("photo", "revision"), mark) + " ON CONFLICT DO NOTHING",
+        insert_decision=insert_into(decisions, DECISION, mark),
+        insert_request=insert_into(
+            requests, ("request_key", "revision", "decision_id", "created_at_ms"), mark
+        ),
         by_key=f"SELECT r.request_key, r.revision, {read} FROM requests r"
         f" JOIN decisions d ON d.decision_id = r.decision_id WHERE r.request_key {among}",
         by_revision=_last(read, "revision", among, arrays),
@@ -101,5 +104,26 @@ def _last(columns: str, by: str, among: str, arrays: bool) -> str:
     return f"SELECT {columns}, max(seq) FROM decisions d WHERE {by} {among} GROUP BY {by}"
 
 
-def _insert(table: Table, columns: tuple[str, ...], mark: str) -> str:
+def insert_into(table: Table, columns: tuple[str, ...], mark: str) -> str:
+    """An INSERT of one row of these columns; `Statements.insert` sends many of them at once."""
     return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+
+
+def add_missing(
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows of these columns in the caller's transaction; those whose keys are there stay as they are.
+
+    `columns` names them all but `seq`, in the order of the rows' values; JSON comes as text.
+    """
+    if not rows:
+        return
+    sql = statements(connection.dialect.name)
+    statement = _insert_missing(table, columns, "%s" if sql.arrays else "?")
+    for start in range(0, len(rows), _ROWS):
+        sql.insert(connection, statement, rows[start : start + _ROWS])
+
+
+@cache
+def _insert_missing(table: Table, columns: tuple[str, ...], mark: str) -> str:
+    return insert_into(table, columns, mark) + " ON CONFLICT DO NOTHING"

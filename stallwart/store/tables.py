@@ -235,7 +235,8 @@ exposures = Table(
     "exposures",
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("rollout_id", Text, ForeignKey("rollouts.rollout_id"), nullable=False),
+    # No foreign key: each decision would lock the one row that every process reads and moves
+    Column("rollout_id", Text, nullable=False),
     Column("step", Integer, nullable=False),
     Column("unit", Text, nullable=False),  # its position as 14 hexadecimal characters: a keyed hash
     Column("day", Integer, nullable=False),  # since 1970, UTC
@@ -297,7 +298,7 @@ verdicts = Table(
     Column("note", Text),
     Column("who", Text, nullable=False),
     Column("source", Text, nullable=False),  # audit, review, appeal, import
-    Column("replaces", Text),  # the verdict that it takes the place of
+    Column("replaces", Text, unique=True),  # the verdict that it takes the place of; two cannot
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
