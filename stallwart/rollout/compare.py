@@ -229,7 +229,7 @@ def _marks(one: Judged) -> tuple[bool, bool, bool, bool, bool] | None:
 
 
 def _right(one: Judged, model: str) -> bool | None:
-    """Whether a model's block is right: one of its policies is broken. False for no block, None if unknown."""
+    """Whether a model's block is right: one of its policies is broken. False for none, None if unknown."""
     if getattr(one, model) is not Action.BLOCK:
         return False
     said = {one.answers.get(policy, "unknown") for policy in getattr(one, f"{model}_policies")}

@@ -73,6 +73,9 @@ class Guards(BaseModel):
     precision_drop: float = Field(
         default=0.0, ge=0, lt=1, description="Fall of precision that is put up with, absolute."
     )
+    coverage_drop: float = Field(
+        default=0.0, ge=0, lt=1, description="Fall of coverage that is put up with, absolute."
+    )
     cost: float = Field(default=1.5, ge=1, description="Mean cost of a listing, CPU and reviews.")
     memory_mb: float = Field(
         default=2_000, gt=0, description="Megabytes that loading the challenger may add; a bound, no test."
