@@ -29,7 +29,7 @@ class Ruling:
     Attributes:
         action: what to do.
         policies: the policies that call for it, the highest score first; empty for `allow`.
-        reason: in plain words.
+        reason: in plain words, with all that could not be read.
     """
 
     action: Action
@@ -60,14 +60,20 @@ def decide(
     ranked = sorted(range(len(policies)), key=lambda column: (-scores[column], column))
     acting = tuple(policies[c] for c in ranked if scores[c] >= thresholds.act.get(policies[c], np.inf))
     if acting:
-        return Ruling(Action.BLOCK, acting, f"{acting[0]} reaches its certified threshold")
+        return Ruling(Action.BLOCK, acting, _said(f"{acting[0]} reaches its certified threshold", failures))
     # Asked the other way round, so that a threshold that is no number asks for a person and never allows
     asking = tuple(policies[c] for c in ranked if not scores[c] < thresholds.review.get(policies[c], np.inf))
     if asking:
-        return Ruling(Action.REVIEW, asking, f"{asking[0]} is too likely to pass and too uncertain to block")
+        why = f"{asking[0]} is too likely to pass and too uncertain to block"
+        return Ruling(Action.REVIEW, asking, _said(why, failures))
     if failures:
         return Ruling(Action.REVIEW, (), "; ".join(failures))
     return Ruling(Action.ALLOW, (), "no policy is likely to be broken")
+
+
+def _said(why: str, failures: tuple[str, ...]) -> str:
+    """The reason with what the scores were made without."""
+    return "; ".join((why, *failures))
 
 
 def review_threshold(miss_cost: float, review_cost: float) -> float:

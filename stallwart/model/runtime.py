@@ -80,6 +80,8 @@ class Scorer:
         """Scores with the ruling that the bundle's thresholds make of them."""
         # A photo that nobody saw is no reason to allow
         failures = (*embedded.listing.unread, *(f"a photo {reason}" for reason in embedded.failures))
+        if scores is not None and not np.all(np.isfinite(scores)):  # no database takes such a number
+            scores, failures = None, (*failures, "the model's scores are no numbers")
         if scores is None:
             failures = failures or ("the listing has neither words nor a photo",)
         ruling = decide(scores, self.bundle.taxonomy.ids, self.bundle.thresholds, failures)

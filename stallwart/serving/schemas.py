@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from stallwart.core.decision import Decision
 from stallwart.core.listing import Listing
+from stallwart.store.revisions import storable
 
 Evidence = Literal["none", "words", "full"]
 
@@ -87,17 +88,20 @@ class ListingIn(BaseModel):
     listed_at: datetime | None = Field(default=None, description="In UTC where no zone is given.")
 
     def listing(self, photos: tuple[bytes, ...], unread: tuple[str, ...]) -> Listing:
-        """The listing with the photos that could be had, and why others could not."""
+        """The listing with the photos that could be had, and why others could not.
+
+        Its texts are as the store keeps them: what is scored is what is stored, and replay scores the same.
+        """
         at = self.listed_at
         return Listing(
             listing_id=self.listing_id,
-            title=self.title,
-            description=self.description,
+            title=storable(self.title),
+            description=storable(self.description),
             photos=photos,
-            seller_id=self.seller_id,
+            seller_id=storable(self.seller_id),
             listed_at=at if at is None or at.tzinfo else at.replace(tzinfo=UTC),
             price=self.price,
-            language=self.language,
+            language=storable(self.language),
             unread=unread,
         )
 

@@ -97,3 +97,12 @@ def test_the_review_threshold_is_where_a_look_pays(miss, look):
     assert 0 < threshold <= 1
     if look < miss:
         assert threshold * miss == pytest.approx(look)
+
+
+def test_what_was_not_seen_is_said_whatever_is_decided():
+    thresholds = Thresholds(act={"fraud": 0.9}, review=dict.fromkeys(POLICIES, 0.5))
+    for score, action in ((0.95, Action.BLOCK), (0.6, Action.REVIEW), (0.1, Action.REVIEW)):
+        scores = np.array([score if policy == "fraud" else 0.0 for policy in POLICIES])
+        ruling = decide(scores, POLICIES, thresholds, ("a photo is cut short",))
+        assert ruling.action == action
+        assert ruling.reason.endswith("a photo is cut short")

@@ -116,3 +116,12 @@ def test_a_provider_that_is_not_installed_is_said_with_what_to_install(bundle, s
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(ConfigError, match="onnxruntime-gpu"):
         Scorer(bundle, settings.model_copy(update={"provider": "cuda"}))
+
+
+def test_scores_that_are_no_numbers_are_none_and_go_to_review(bundle, settings, listings):
+    scorer = Scorer(bundle, settings)
+    (scored,) = scorer.score(listings[:1])
+    broken = scorer.rule(scored.embedded, np.full_like(scored.scores, np.nan))
+    assert broken.scores is None
+    assert broken.ruling.action == Action.REVIEW
+    assert "no numbers" in broken.ruling.reason
