@@ -8,7 +8,7 @@ import typer
 from stallwart.core.errors import ConfigError, StallwartError
 
 _INTERRUPTED = 130
-COMMANDS = ("sample", "check", "train", "evaluate", "compare", "score", "explain", "tune", "serve")
+COMMANDS = ("sample", "check", "train", "evaluate", "compare", "score", "explain", "tune", "serve", "replay")
 GROUPS = ("db", "keys", "webhooks")
 
 

@@ -1,0 +1,109 @@
+"""Stored decisions -> the same listings scored again, by the scorer that `stallwart score` uses.
+
+What cannot be had as it was is left out and counted: a listing whose content was purged, or one of which a
+photo is not kept any more. Memory does not grow with the number of listings.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stallwart.core.errors import NotFoundError, StoreError
+from stallwart.core.listing import Listing
+from stallwart.decide.decide import Ruling
+from stallwart.model.runtime import Scorer
+from stallwart.replay.stored import Stored
+from stallwart.store.photos import PhotoStore
+
+PURGED = "its content was purged"
+GONE = "a photo is not kept any more"
+CHANGED = "a photo was changed in the store"
+_READERS = 4  # threads that read photos: a remote store answers slowly
+_AHEAD = 8  # listings whose photos are read before they are scored
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A stored decision and what the bundle makes of its listing now.
+
+    Attributes:
+        stored: the decision.
+        scores: (k,) float64 in the order of the bundle's policies; None where nothing could be scored.
+        ruling: what the thresholds make of it.
+    """
+
+    stored: Stored
+    scores: NDArray[np.float64] | None
+    ruling: Ruling
+
+
+class Replayer:
+    """Scores stored listings again.
+
+    Args:
+        scorer: of the bundle, with limits as the service had them.
+        photos: where the service kept them.
+
+    Attributes:
+        left_out: how many listings were not scored, by why.
+    """
+
+    def __init__(self, scorer: Scorer, photos: PhotoStore):
+        self.scorer, self._photos = scorer, photos
+        self.left_out: Counter[str] = Counter()
+
+    def replay(self, stored: Iterable[Stored]) -> Iterator[Replayed]:
+        """Those that can be scored, in order.
+
+        Raises:
+            StoreError: the photo store does not answer.
+        """
+        waiting: deque[Stored] = deque()
+
+        def listings() -> Iterator[Listing]:
+            for one, listing in self._with_photos(stored):
+                waiting.append(one)
+                yield listing
+
+        for scored in self.scorer.score(listings()):
+            yield Replayed(waiting.popleft(), scored.scores, scored.ruling)
+
+    def _with_photos(self, stored: Iterable[Stored]) -> Iterator[tuple[Stored, Listing]]:
+        ahead: deque[tuple[Stored, Future[tuple[bytes, ...] | str]]] = deque()
+        with ThreadPoolExecutor(_READERS, "photos") as pool:
+            for one in stored:
+                if one.revision.purged_at_ms is not None:
+                    self.left_out[PURGED] += 1
+                    continue
+                ahead.append((one, pool.submit(self._read, one.revision.photos)))
+                if len(ahead) == _AHEAD:
+                    yield from self._ready(*ahead.popleft())
+            while ahead:
+                yield from self._ready(*ahead.popleft())
+
+    def _ready(
+        self, one: Stored, read: "Future[tuple[bytes, ...] | str]"
+    ) -> Iterator[tuple[Stored, Listing]]:
+        photos = read.result()
+        if isinstance(photos, str):
+            self.left_out[photos] += 1
+        else:
+            yield one, one.listing(photos)
+
+    def _read(self, digests: tuple[str, ...]) -> tuple[bytes, ...] | str:
+        """The photos, or why one of them cannot be had; a photo twice is read once."""
+        found: dict[str, bytes] = {}
+        for digest in dict.fromkeys(digests):
+            try:
+                found[digest] = self._photos.get(digest)
+            except NotFoundError:
+                return GONE
+            except StoreError:
+                if self._photos.has(digest):  # raises where the store itself is what fails
+                    return CHANGED
+                return GONE
+        return tuple(found[digest] for digest in digests)
