@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 
 from stallwart.estimate.ratios import (
     paired_evidence,
@@ -137,8 +138,9 @@ def event_evidence(
 ) -> Floats:
     """Log evidence that an event's ratio is beyond a limit, from shadow and from the arms together.
 
-    Shadow enters as the average of its evidence and none at all: a challenger that looked well there starts
-    with a loss of at most log 2, whatever it does once it decides.
+    It is a mixture over the step from which on harm is done: half of it counts everything, the other half
+    begins at each later step. So a challenger that was well so far has no credit to spend before it is found
+    out; the price is log 2 for one that does harm from the start.
 
     Args:
         paired: (..., 3) of shadow: both, only the challenger, only the champion.
@@ -150,10 +152,17 @@ def event_evidence(
     Returns:
         (...) float64.
     """
-    pairs, counts = np.asarray(paired), np.asarray(arms)
+    pairs, counts, s = np.asarray(paired), np.asarray(arms), np.asarray(shares, dtype=np.float64)
     shadow = paired_evidence(pairs[..., 0], pairs[..., 1], pairs[..., 2], limit, above)
-    live = ratio_evidence(counts[..., 1], counts[..., 0], shares, limit, above)
-    return np.asarray(np.logaddexp(0, shadow) - np.log(2) + live)
+    begins = np.flatnonzero(s > 0)
+    live = [
+        ratio_evidence(counts[..., k:, 1], counts[..., k:, 0], s[k:], limit, above) for k in begins.tolist()
+    ]
+    # without shadow at the first of them: half of that half
+    weights = [0.25] + [0.5 / len(live)] * len(live)
+    weights[1] += 0.25
+    parts = np.stack([shadow + live[0], *live])
+    return np.asarray(logsumexp(parts, axis=0, b=np.reshape(weights, (-1,) + (1,) * (parts.ndim - 1))))
 
 
 def fall_evidence(value: ArrayLike, error: ArrayLike, rows: ArrayLike, drop: float) -> Floats:
