@@ -11,7 +11,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select, tuple_, update
 
 from stallwart.store.database import reading, store_errors, writing
-from stallwart.store.tables import decisions, photo_uses, quota_windows, requests, revisions
+from stallwart.store.tables import (
+    decisions,
+    feedback,
+    photo_uses,
+    quota_windows,
+    requests,
+    revisions,
+    verdicts,
+)
 
 _BATCH = 200
 # Two hours: a photo that was stored since may belong to a revision that is being written right now
@@ -28,12 +36,15 @@ class Purged:
         photos: sha256 of each photo that no kept revision shows any more.
         requests: request keys that were forgotten.
         quota_windows: minutes of quotas that were forgotten.
+        notes: of feedback and verdicts that were emptied because they were old themselves; those about
+            emptied revisions are not counted.
     """
 
     revisions: int
     photos: tuple[str, ...]
     requests: int
     quota_windows: int
+    notes: int
 
 
 def purge(
@@ -41,8 +52,10 @@ def purge(
 ) -> Purged:
     """Empty revisions and forget requests that were stored before a time; returns what that came to.
 
-    Of a revision title, description, photos and the reasons of unread ones go, and the evidence of its
-    decisions, which quotes them. What SQLite deletes is overwritten in its file.
+    Of a revision title, description, photos and the reasons of unread ones go, and what quotes them: the
+    evidence of its decisions, and the notes of feedback and verdicts about it. Notes go also when they are
+    that old themselves, since they may have come after the revision was emptied. What SQLite deletes is
+    overwritten in its file.
 
     Args:
         engine: the database.
@@ -65,8 +78,9 @@ def purge(
             gone += unused
         forgotten = _forget(engine, requests, requests.c.created_at_ms < older_than_ms)
         minutes = _forget(engine, quota_windows, quota_windows.c.minute < older_than_ms // _MINUTE_MS)
+        notes = sum(_empty_notes(engine, table, older_than_ms) for table in (feedback, verdicts))
         _truncate_log(engine)
-    return Purged(emptied, tuple(dict.fromkeys(gone)), forgotten, minutes)
+    return Purged(emptied, tuple(dict.fromkeys(gone)), forgotten, minutes, notes)
 
 
 def _old_revisions(engine: Engine, older_than_ms: int) -> Iterator[dict[str, list[str]]]:
@@ -106,11 +120,29 @@ def _empty(engine: Engine, batch: dict[str, list[str]], now_ms: int) -> int:
             .values(title=None, description=None, photos=[], unread=[], purged_at_ms=now_ms)
         )
         connection.execute(update(decisions).where(decisions.c.revision.in_(batch)).values(evidence=None))
+        about = select(decisions.c.decision_id).where(decisions.c.revision.in_(batch))
+        for table in (feedback, verdicts):
+            quotes = table.c.decision_id.in_(about) & table.c.note.is_not(None)
+            connection.execute(update(table).where(quotes).values(note=None))
         for pairs in _slices(uses):
             connection.execute(
                 delete(photo_uses).where(tuple_(photo_uses.c.photo, photo_uses.c.revision).in_(pairs))
             )
         return int(done.rowcount)
+
+
+def _empty_notes(engine: Engine, table: Table, older_than_ms: int) -> int:
+    """Empty old notes in batches; how many there were."""
+    old = table.c.note.is_not(None) & (table.c.created_at_ms < older_than_ms)
+    batch = select(table.c.seq).where(old).limit(_BATCH)
+    total = 0
+    while True:
+        with writing(engine) as connection:
+            _overwrite(connection)
+            done = connection.execute(update(table).where(table.c.seq.in_(batch)).values(note=None)).rowcount
+        total += int(done)
+        if done < _BATCH:
+            return total
 
 
 def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

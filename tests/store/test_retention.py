@@ -6,9 +6,11 @@ from sqlalchemy import func, select
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, writing
 from stallwart.store.decisions import read_decision, read_revision, write
+from stallwart.store.feedback import add_feedback, read_feedback
 from stallwart.store.quotas import take_tokens
 from stallwart.store.retention import purge
 from stallwart.store.tables import photo_uses, quota_windows, requests
+from stallwart.store.verdicts import Answer, Source, add_verdict, read_verdicts
 from tests.store.listings import draft
 
 NOW = 1_750_000_000_000
@@ -52,6 +54,45 @@ def test_words_and_photos_of_old_revisions_go_and_decisions_stay(database):
         assert read_decision(connection, new.decision_id) == new
     assert count(database, photo_uses) == 2
     assert count(database, requests) == 1
+
+
+def noted(database, decision, at_ms):
+    """Feedback and a verdict that quote the listing."""
+    said = {"decision_id": decision.decision_id, "kind": "appeal", "note": "telltale of an appeal"}
+    add_feedback(database, said, "key", None, at_ms)
+    with writing(database) as connection:
+        add_verdict(
+            connection, decision_id=decision.decision_id, answers={"tobacco": Answer.NO}, who="rita",
+            source=Source.AUDIT, now_ms=at_ms, note="telltale of a verdict",
+        )  # fmt: skip
+
+
+def notes(database, decision):
+    with reading(database) as connection:
+        told = read_verdicts(connection, decision.decision_id)
+    return [one.note for one in (*read_feedback(database, decision.decision_id), *told)]
+
+
+def test_notes_go_with_the_words_that_they_quote_and_answers_stay(database):
+    (old,) = stored(database, NOW - 9 * DAY, draft("old", photos=()))
+    (new,) = stored(database, NOW, draft("new", photos=()))
+    noted(database, old, NOW)  # said lately, about what is old
+    noted(database, new, NOW)
+    assert purge(database, Photos().delete, NOW - DAY, NOW).notes == 0
+    assert notes(database, old) == [None, None]
+    assert notes(database, new) == ["telltale of an appeal", "telltale of a verdict"]
+    with reading(database) as connection:
+        assert read_verdicts(connection, old.decision_id)[0].answers == {"tobacco": Answer.NO}
+
+
+def test_a_note_that_came_after_the_words_were_gone_goes_when_it_is_old_itself(database):
+    (old,) = stored(database, NOW - 9 * DAY, draft("old", photos=()))
+    purge(database, Photos().delete, NOW - DAY, NOW)
+    for _ in range(201):
+        noted(database, old, NOW)
+    assert purge(database, Photos().delete, NOW - DAY, NOW + DAY).notes == 0
+    assert purge(database, Photos().delete, NOW + DAY, NOW + 2 * DAY).notes == 402
+    assert not any(notes(database, old))
 
 
 def test_a_photo_goes_with_the_last_revision_that_shows_it(database):
@@ -102,7 +143,10 @@ def test_old_minutes_of_quotas_are_forgotten(database):
 def test_purged_words_are_not_in_the_files_of_sqlite(database, tmp_path):
     if database.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's vacuum does that in its own time")
-    stored(database, NOW - 9 * DAY, *(draft(f"l{number}", f"telltale {number}") for number in range(300)))
+    told = stored(
+        database, NOW - 9 * DAY, *(draft(f"l{number}", f"telltale {number}") for number in range(300))
+    )
+    noted(database, told[0], NOW)
     assert any(b"telltale" in path.read_bytes() for path in tmp_path.iterdir())
     purge(database, Photos().delete, NOW - DAY, NOW)
     assert not any(b"telltale" in path.read_bytes() for path in tmp_path.iterdir())
