@@ -126,14 +126,14 @@ def sum_evidence(
     the hypothesis. Depends on how many units had which amount, not on their order.
 
     Args:
-        challenger: (c, b) units of the challenger, by step and size.
-        champion: (c, b) units of the champion, by step and size.
+        challenger: (..., c, b) units of the challenger, by step and size.
+        champion: (..., c, b) units of the champion, by step and size.
         size: (b,) the amounts, in [0, 1] of the largest that counts.
         share: (c,) in [0, 1]; a step at 0 or 1 is left out.
         limit: > 0.
 
     Returns:
-        () float64, 0 without units.
+        (...) float64, 0 without units.
 
     Raises:
         ValueError: the limit is not above 0.
@@ -143,10 +143,10 @@ def sum_evidence(
     s = np.asarray(share, dtype=np.float64)
     live = (s > 0) & (s < 1)
     s, amount = s[live, None, None], np.asarray(size, dtype=np.float64)[None, :, None]
-    x = np.asarray(challenger, dtype=np.float64)[live][..., None]  # (c, b, 1)
-    y = np.asarray(champion, dtype=np.float64)[live][..., None]
-    gains = x * np.log1p(_STAKES * amount * (1 - s) / (limit * s)) + y * np.log1p(-_STAKES * amount)
-    return _log_mean(gains.sum(axis=(0, 1)))
+    x, y = (np.asarray(n, dtype=np.float64)[..., live, :] for n in (challenger, champion))
+    won = np.log1p(_STAKES * amount * (1 - s) / (limit * s))  # (c, b, g)
+    lost = np.broadcast_to(np.log1p(-_STAKES * amount), won.shape)
+    return _log_mean(np.tensordot(x, won, 2) + np.tensordot(y, lost, 2))
 
 
 def _compared(challenger: ArrayLike, champion: ArrayLike, share: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -25,8 +25,7 @@ Rows = NDArray[Any]  # of one of the kinds below
 
 # Upper edges of buckets in microseconds: 10 µs to 1,000 s, each 5 % above the last
 EDGES_US: NDArray[np.float64] = np.append(np.geomspace(10, 1e9, 379), np.inf)
-BASELINE = 1_000  # the champion's first exposures say what is slow or dear for those that come after them
-_FEWEST = 200  # of them; the quantile of fewer says nothing
+BASELINE = 300  # the champion's first exposures say what is slow or dear for those that come after them
 _CODES = {Action.ALLOW: 0, Action.REVIEW: 1, Action.BLOCK: 2}
 _EXPOSED = np.dtype(
     [
@@ -187,7 +186,7 @@ class Tally:
     def _baseline(self, what: str) -> tuple[int, int]:
         """The bucket of the champion's quantile over its first exposures, and the last one's `seq`."""
         rows = self._cached("baseline", self._first_of_champion)
-        if len(rows) < _FEWEST:
+        if len(rows) < BASELINE:  # a limit that still moves would count one arm only
             return len(EDGES_US), 0
         quantile = 0.99 if what == "latency" else 0.9
         return int(np.quantile(rows[what], quantile, method="higher")), int(rows["seq"].max())
