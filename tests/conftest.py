@@ -1,4 +1,4 @@
-"""Fixtures that several suites share: markets, real and generated, and databases of both kinds."""
+"""Fixtures that several suites share: markets, bundles and databases of both kinds."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,6 +29,19 @@ def sample_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generated") / "market"
     write_sample(folder, listings=240, seed=7)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundles(sample_market: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of two bundles of tiny encoders that differ in their seed; copy a link to them, never write."""
+    import torch
+    from tiny.market import RECIPE, tiny_train
+
+    torch.set_num_threads(1)
+    folder, cache = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("training")
+    for seed in (0, 1):
+        tiny_train(sample_market, folder / str(seed), cache, RECIPE.model_copy(update={"seed": seed}))
+    return folder / "0", folder / "1"
 
 
 @pytest.fixture(scope="session")

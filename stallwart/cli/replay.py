@@ -111,12 +111,11 @@ def replay(
         ruled = rules.changed(plain, given, block, review, rulebook)
         if hunt is not None and hunt not in plain.taxonomy.ids:
             raise ConfigError(f"--hunt {hunt}: the bundle knows {', '.join(plain.taxonomy.ids)}")
-        window = Window(
-            moment_ms(since, "--since", now_ms),
-            now_ms if (end := moment_ms(until, "--until", now_ms)) is None else end,
-            plain.digest if verify else None,
-            every or verify,
-        )
+        begin, end = moment_ms(since, "--since", now_ms), moment_ms(until, "--until", now_ms)
+        end = now_ms if end is None else end
+        if begin is not None and begin >= end:
+            raise ConfigError(f"--since {since}: the time ends before it begins; see --until")
+        window = Window(begin, end, plain.digest if verify else None, every or verify)
         with _replayer(ruled, settings) as replayer:
             run = Session(engine, replayer, window, sample, seed, shared.show_progress)
             if verify:

@@ -17,19 +17,6 @@ from stallwart.store.photos import PhotoStore
 from tests.replay.served import Served
 
 
-@pytest.fixture(scope="session")
-def tiny_bundles(sample_market, tmp_path_factory):
-    """Folders of two bundles that differ in their seed; read them only."""
-    import torch
-    from tiny.market import RECIPE, tiny_train
-
-    torch.set_num_threads(1)
-    folder, cache = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("training")
-    for seed in (0, 1):
-        tiny_train(sample_market, folder / str(seed), cache, RECIPE.model_copy(update={"seed": seed}))
-    return folder / "0", folder / "1"
-
-
 @pytest.fixture
 def settings(tmp_path, database_url):
     return Settings(
