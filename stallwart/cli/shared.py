@@ -1,7 +1,9 @@
 """Options that several commands share, and how progress is shown."""
 
 import contextlib
+import getpass
 import json
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
@@ -63,6 +65,10 @@ RejectsTo = Annotated[
 ]
 Replicates = Annotated[int, typer.Option(min=50, help="Bootstrap replicates behind each interval.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Who = Annotated[
+    str | None, typer.Option("--who", help="Who does it, for the audit log; your login name if not given.")
+]
+Why = Annotated[str, typer.Option("--why", help="Why, for the audit log.", show_default=False)]
 BundleFolder = Annotated[Path, typer.Argument(help="Folder of the bundle.", show_default=False)]
 
 
@@ -107,6 +113,16 @@ def day(text: str | None, option: str) -> datetime | None:
         return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC)
     except ValueError:
         raise ConfigError(f"{option}: {text!r} is no date; write it as 2025-09-01") from None
+
+
+def operator(who: str | None) -> str:
+    """Who gives the command: as said, or by login name and machine."""
+    if who is not None:
+        return who
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a container without users
+        raise ConfigError("--who: this machine has no name for you; say who you are") from None
 
 
 def sources(

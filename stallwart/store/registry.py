@@ -55,7 +55,6 @@ def register(
     who: str,
     now_ms: int,
     report: dict[str, Any] | None = None,
-    data_digest: str | None = None,
     why: str = "registered",
     again: bool = False,
 ) -> BundleRow:
@@ -69,7 +68,6 @@ def register(
         who: for the audit log.
         now_ms: milliseconds since 1970.
         report: offline figures.
-        data_digest: of the data that it was trained on.
         why: for the audit log.
         again: whether a new place, and a report where one is given, take the place of what is stored.
 
@@ -79,9 +77,14 @@ def register(
     audit.lock(connection)
     stored = _row(connection, digest)
     if stored is None:
-        row = BundleRow(digest, place, card, report, data_digest, champion(connection), now_ms)
+        row = BundleRow(digest, place, card, report, _data_digest(card), champion(connection), now_ms)
         connection.execute(insert(bundles).values({name: getattr(row, name) for name in BundleRow.__slots__}))
-        detail = {"place": place, "data_digest": data_digest, "parent": row.parent, "report": bool(report)}
+        detail = {
+            "place": place,
+            "data_digest": row.data_digest,
+            "parent": row.parent,
+            "report": bool(report),
+        }
         audit.append(
             connection, who=who, act="bundle.register", subject=digest, why=why, detail=detail, now_ms=now_ms
         )
@@ -173,6 +176,13 @@ def point(connection: Connection, name: Alias, digest: str | None, now_ms: int) 
     connection.execute(delete(aliases).where(aliases.c.alias == name.value))
     if digest is not None:
         connection.execute(insert(aliases).values(alias=name.value, digest=digest, since_ms=now_ms))
+
+
+def _data_digest(card: dict[str, Any]) -> str | None:
+    """What the card says of its data; bundles of other versions may say less."""
+    data = card.get("data")
+    digest = data.get("digest") if isinstance(data, dict) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _row(connection: Connection, digest: str) -> BundleRow | None:

@@ -27,13 +27,8 @@ def crown(database, digest, **facts):
 
 def test_a_bundle_is_registered_once_with_the_champion_as_its_parent(database):
     registered(database, OLD, champion=OLD)
-    made = register(database, report={"auc": 0.9}, data_digest="d" * 64)
-    assert (made.parent, made.report, made.card, made.data_digest) == (
-        OLD,
-        {"auc": 0.9},
-        {"seed": 1},
-        "d" * 64,
-    )
+    made = register(database, report={"auc": 0.9}, card={"data": {"digest": "d" * 64}})
+    assert (made.parent, made.report, made.data_digest) == (OLD, {"auc": 0.9}, "d" * 64)
     assert register(database, place="/elsewhere") == made
     assert acts(database) == ["bundle.register", "bundle.champion", "bundle.register"]
     with reading(database) as connection:
