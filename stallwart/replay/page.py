@@ -39,10 +39,8 @@ def _percent(share: Mapping[str, Any]) -> str:
 def sellers(told: Mapping[str, Any]) -> str:
     """ "7 sellers", with listings of unknown ones where there are any."""
     unknown = told["listings_of_unknown_sellers"]
-    plural = "" if told["sellers"] == 1 else "s"
-    return f"{told['sellers']:,} seller{plural}" + (
-        f" and {unknown:,} listings of unknown ones" if unknown else ""
-    )
+    known = f"{told['sellers']:,} seller{'' if told['sellers'] == 1 else 's'}"
+    return f"{known}, {unknown:,} listing{'' if unknown == 1 else 's'} of unknown ones" if unknown else known
 
 
 def left_out(facts: Mapping[str, Any]) -> list[str]:
