@@ -6,6 +6,8 @@ they stop. By Ville's inequality it ever reaches 1 / alpha with probability at m
 Vovk and Shafer 2023, Statistical Science 38).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
@@ -96,11 +98,8 @@ def paired_evidence(
     """
     if limit <= 0:
         raise ValueError(f"a ratio's limit must be above 0, got {limit}")
-    counts = [np.asarray(n, dtype=np.float64)[..., None] for n in (both, challenger_only, champion_only)]
-    # the worst outcome of a bet is scaled to -1, so that no stake below 1 can lose all
-    gains = (1 / limit - 1, 1 / limit, -1.0) if above else (limit - 1, -1.0, limit)
-    grown = [n * np.log1p(_STAKES * x) for n, x in zip(counts, gains, strict=True)]
-    return _log_mean(grown[0] + grown[1] + grown[2])
+    counts = [np.asarray(n, dtype=np.float64) for n in (both, challenger_only, champion_only)]
+    return _bets(counts, np.asarray(limit, dtype=np.float64), above)
 
 
 def paired_interval(
@@ -111,9 +110,10 @@ def paired_interval(
     All limits that neither `paired_evidence` above nor below, each at alpha / 2, speaks against; it is
     monotone in the limit. (0, inf) without events.
     """
-    counts, grid = (both, challenger_only, champion_only), _RATIOS[::4]
-    against = [max(paired_evidence(*counts, r), paired_evidence(*counts, r, above=False)) for r in grid]
-    return _ends(np.array(against), np.log(2 / alpha), grid)
+    counts = [np.asarray(n, dtype=np.float64) for n in (both, challenger_only, champion_only)]
+    grid = _RATIOS[::4]
+    against = np.maximum(_bets(counts, grid, True), _bets(counts, grid, False))
+    return _ends(against, np.log(2 / alpha), grid)
 
 
 def sum_evidence(
@@ -156,6 +156,15 @@ def _compared(challenger: ArrayLike, champion: ArrayLike, share: ArrayLike) -> t
         raise ValueError(f"needs counts (..., c) and shares (c,); got {x.shape}, {y.shape} and {s.shape}")
     live = (s > 0) & (s < 1)
     return x[..., live], y[..., live], s[live]
+
+
+def _bets(counts: Sequence[Floats], limit: Floats, above: bool) -> Floats:
+    """Log of the average capital over the stakes, for counts and limits whose shapes go together."""
+    # the worst outcome of a bet is scaled to -1, so that no stake below 1 can lose all
+    one = np.ones_like(limit)
+    gains = (1 / limit - 1, 1 / limit, -one) if above else (limit - 1, -one, limit)
+    grown = [n[..., None] * np.log1p(_STAKES * x[..., None]) for n, x in zip(counts, gains, strict=True)]
+    return _log_mean(grown[0] + grown[1] + grown[2])
 
 
 def _log_likelihood(x: Floats, y: Floats, s: Floats, ratio: Floats) -> Floats:

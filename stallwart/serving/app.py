@@ -31,6 +31,7 @@ from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.metrics import CONTENT_TYPE, Metrics
 from stallwart.serving.openapi import describe
 from stallwart.serving.request import deadline_seconds, read_body, request_key
+from stallwart.serving.rollouts import RolloutRoutes
 from stallwart.serving.schemas import (
     BatchOut,
     BatchRequest,
@@ -112,7 +113,8 @@ def create_app(parts: Parts, settings: Settings) -> Gate:
         openapi_url=None,  # served below, behind a key
     )
     routes = _Routes(parts, settings)
-    for path, method, endpoint, scope, extra in routes.table():
+    rollouts = RolloutRoutes(parts.database, settings, parts.now_ms, routes.caller, routes.from_store)
+    for path, method, endpoint, scope, extra in (*routes.table(), *rollouts.table()):
         app.add_api_route(
             path,
             endpoint,
@@ -181,7 +183,7 @@ class _Routes:
         await response(scope, receive, send)
 
     async def _decided(self, scope: Connection, receive: Receive) -> bytes:
-        caller = await self._caller(scope, Scope.SCORE)
+        caller = await self.caller(scope, Scope.SCORE)
         deadline = self._until(scope)
         asked = await read_body(scope, receive, DecisionRequest, self.settings)
         key = request_key(scope, caller)
@@ -190,7 +192,7 @@ class _Routes:
 
     async def decide_batch(self, request: Request) -> Response:
         """Decide about several listings, each with a result of its own."""
-        caller = await self._caller(request.scope, Scope.SCORE)
+        caller = await self.caller(request.scope, Scope.SCORE)
         deadline = self._until(request.scope)
         asked = await read_body(request.scope, request.receive, BatchRequest, self.settings)
         if len(asked.listings) > self.settings.max_listings:
@@ -220,22 +222,22 @@ class _Routes:
 
     async def replay(self, request: Request, decision_id: str) -> Response:
         """What was answered."""
-        await self._caller(request.scope, Scope.READ)
+        await self.caller(request.scope, Scope.READ)
 
         def read() -> Decision | None:
             with reading(self.parts.database) as connection:
                 return read_decision(connection, decision_id)
 
-        decision = await self._from_store(read)
+        decision = await self.from_store(read)
         if decision is None:
             raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
         return Response(decision.model_dump_json(), media_type="application/json")
 
     async def feedback(self, request: Request) -> Response:
         """Take an appeal, a report or an outcome about a decision."""
-        caller = await self._caller(request.scope, Scope.FEEDBACK)
+        caller = await self.caller(request.scope, Scope.FEEDBACK)
         said = await read_body(request.scope, request.receive, FeedbackIn, self.settings)
-        feedback_id = await self._from_store(
+        feedback_id = await self.from_store(
             add_feedback,
             self.parts.database,
             said.model_dump(),
@@ -247,17 +249,17 @@ class _Routes:
 
     async def reload(self, request: Request) -> Response:
         """Load the bundle's folder again in this process; every process also does so when it changes."""
-        await self._caller(request.scope, Scope.ADMIN)
+        await self.caller(request.scope, Scope.ADMIN)
         return JSONResponse({"bundle": await asyncio.to_thread(self.parts.reload)})
 
     async def openapi(self, request: Request) -> Response:
         """This description."""
-        await self._caller(request.scope, Scope.READ)
+        await self.caller(request.scope, Scope.READ)
         return JSONResponse(request.app.openapi())
 
     async def metrics(self, request: Request) -> Response:
         """All figures, for Prometheus."""
-        await self._caller(request.scope, Scope.READ)
+        await self.caller(request.scope, Scope.READ)
         return Response(await asyncio.to_thread(self.parts.metrics.text), media_type=CONTENT_TYPE)
 
     async def healthz(self) -> Response:
@@ -267,19 +269,19 @@ class _Routes:
     async def readyz(self) -> Response:
         """Whether it takes traffic: the bundle is warm and the database is there."""
         try:
-            why = await self._from_store(self.parts.ready)
+            why = await self.from_store(self.parts.ready)
         except StoreError as err:
             why = str(err)
         return JSONResponse({"status": why or "ready"}, 503 if why else 200)
 
-    async def _caller(self, connection: Connection, scope: Scope) -> Caller:
+    async def caller(self, connection: Connection, scope: Scope) -> Caller:
         authorization = header(connection, b"authorization")
         caller = self.parts.keys.cached(authorization, scope)
         if caller is None:
-            caller = await self._from_store(self.parts.keys.load, authorization, scope)
+            caller = await self.from_store(self.parts.keys.load, authorization, scope)
         return caller
 
-    async def _from_store(self, work: Callable[..., _Result], *args: Any) -> _Result:
+    async def from_store(self, work: Callable[..., _Result], *args: Any) -> _Result:
         """What a call that asks the database gives; given up where that takes longer than an answer may."""
         try:
             async with asyncio.timeout(self.settings.deadline_ms / 1e3):

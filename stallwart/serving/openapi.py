@@ -9,8 +9,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from stallwart.serving.schemas import BatchRequest, DecisionRequest, FeedbackIn, ListingIn
+from stallwart.serving.schemas import (
+    BatchRequest,
+    DecisionRequest,
+    FeedbackIn,
+    ListingIn,
+    RolloutActIn,
+    RolloutIn,
+    VerdictIn,
+)
 
+_BODIES = (DecisionRequest, BatchRequest, FeedbackIn, RolloutIn, RolloutActIn, VerdictIn)
 _REF = "#/components/schemas/{model}"
 _EXAMPLE = ListingIn.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index]
 _HEADERS = {
@@ -38,7 +47,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     _, definitions = models_json_schema(
-        [(model, "validation") for model in (DecisionRequest, BatchRequest, FeedbackIn)],
+        [(model, "validation") for model in _BODIES],
         ref_template=_REF,
     )
     components = document.setdefault("components", {})
@@ -62,6 +71,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     }
     batch["requestBody"] = _json("BatchRequest", {"listings": [_EXAMPLE]})
     feedback["requestBody"] = _json("FeedbackIn", {"decision_id": "d_019ab", "kind": "appeal"})
+    started, acted, judged = (
+        paths[path]["post"] for path in ("/v1/rollout", "/v1/rollout:{act}", "/v1/audit/verdicts")
+    )
+    started["requestBody"] = _json("RolloutIn", {"challenger": "8afaaf04a650", "why": "trained to August"})
+    acted["requestBody"] = _json("RolloutActIn", {"why": "the campaign is over"})
+    judged["requestBody"] = _json(
+        "VerdictIn", {"decision_id": "d_019ab", "answers": {"tobacco": "yes"}, "who": "ana"}
+    )
     for route, names in ((one, _HEADERS), (batch, _HEADERS), (feedback, ("Idempotency-Key",))):
         route["parameters"] = [
             {"name": name, "in": "header", "description": _HEADERS[name][0], "schema": _HEADERS[name][1]}

@@ -184,3 +184,70 @@ class FeedbackOut(BaseModel):
     """What was stored."""
 
     feedback_id: str
+
+
+class RolloutIn(BaseModel):
+    """A rollout to start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    challenger: str = Field(
+        min_length=6, max_length=64, description="Digest of a registered bundle, or how it begins."
+    )
+    why: str = Field(min_length=1, max_length=2_000)
+    plan: dict[str, Any] = Field(
+        default_factory=dict, description="What differs from the default plan; see `stallwart rollout plan`."
+    )
+
+
+class RolloutActIn(BaseModel):
+    """What an operator does with the running rollout."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    why: str = Field(min_length=1, max_length=2_000)
+    version: int | None = Field(
+        default=None, description="That was looked at; refused where it has moved on."
+    )
+    force: bool = Field(default=False, description="Promote without the answer that the plan asks for.")
+
+
+class VerdictIn(BaseModel):
+    """What a person says of a decision that was drawn for the audit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision_id: str = Field(min_length=1, max_length=64)
+    answers: dict[str, Literal["yes", "no", "unknown"]] = Field(
+        min_length=1,
+        max_length=200,
+        description="Whether it breaks each policy; all that are not named: unknown.",
+    )
+    who: str = Field(min_length=1, max_length=200, description="The reviewer.")
+    severity: int | None = Field(default=None, ge=0, le=10)
+    note: str | None = Field(default=None, max_length=10_000)
+    replaces: str | None = Field(default=None, max_length=64, description="The verdict that it corrects.")
+
+
+class VerdictOut(BaseModel):
+    """What was stored."""
+
+    verdict_id: str
+
+
+class DrawOut(BaseModel):
+    """A decision that waits for a person's verdict; it tells neither scores nor action."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int = Field(description="`after` of the next page.")
+    decision_id: str
+    revision: str
+    probability: float = Field(description="That it was drawn, given its action.")
+    drawn_at_ms: int
+
+
+class DrawsOut(BaseModel):
+    """A page of what waits, the oldest first."""
+
+    draws: tuple[DrawOut, ...]

@@ -83,6 +83,27 @@ def revision_of(listing: Listing, photos: tuple[str, ...], version: str | None) 
     return Revision(hashlib.sha256(encoded).hexdigest(), listing.listing_id, *content)
 
 
+def listing_of(revision: Revision, photos: tuple[bytes, ...]) -> Listing:
+    """The listing that a revision was made of, as it was scored.
+
+    Args:
+        revision: not purged.
+        photos: the bytes of each of its photos, in their order.
+    """
+    at = revision.listed_at_ms
+    return Listing(
+        listing_id=revision.listing_id,
+        title=revision.title,
+        description=revision.description,
+        photos=photos,
+        seller_id=revision.seller_id,
+        listed_at=None if at is None else datetime.fromtimestamp(at / 1_000, UTC),
+        price=revision.price,
+        language=revision.language,
+        unread=revision.unread,
+    )
+
+
 def storable(value: str | None) -> str | None:
     """The text with U+FFFD for what a database does not take: NUL and halves of surrogate pairs."""
     if value is None or (value.isascii() and "\0" not in value):  # most are, and a sub takes its time
