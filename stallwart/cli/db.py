@@ -87,11 +87,18 @@ def purge(
         int | None,
         typer.Option(min=1, help="Age in days; STALLWART_RETENTION_DAYS if not given.", show_default=False),
     ] = None,
+    strays: Annotated[
+        bool,
+        typer.Option(
+            "--strays", help="Delete photos that no listing shows even where they are most of those kept."
+        ),
+    ] = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Delete the words and photos of listings stored longer ago than that; decisions stay, without evidence.
 
-    A running service does this by itself. Also forgets request keys of that age.
+    A running service does this by itself. Also forgets request keys of that age, and deletes photos that were
+    kept over a day ago for a decision that was then not stored.
 
     Example:
         stallwart db purge --days 90
@@ -102,17 +109,23 @@ def purge(
     with _database(settings) as engine:
         from stallwart.store.database import check_current
         from stallwart.store.photos import PhotoStore
-        from stallwart.store.retention import purge
+        from stallwart.store.retention import purge, sweep_photos
 
         check_current(engine)
         photos = PhotoStore(settings.photo_store or str(Path(settings.data_dir) / "photos"))
         done = purge(engine, photos.delete, older_than_ms, now_ms)
+        stray = sweep_photos(engine, photos, now_ms, most=strays)
     if as_json:
         shared.print_json(
-            {"revisions": done.revisions, "photos": len(done.photos), "requests": done.requests}
+            {
+                "revisions": done.revisions,
+                "photos": len(done.photos),
+                "strays": stray,
+                "requests": done.requests,
+            }
         )
     else:
         print(  # noqa: T201
-            f"emptied {done.revisions:,} revisions, deleted {len(done.photos):,} photos,"
-            f" forgot {done.requests:,} request keys"
+            f"emptied {done.revisions:,} revisions, deleted {len(done.photos):,} photos"
+            f" and {stray:,} that no listing showed, forgot {done.requests:,} request keys"
         )

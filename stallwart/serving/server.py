@@ -36,7 +36,7 @@ from stallwart.serving.shadow import Shadow
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore
-from stallwart.store.retention import purge
+from stallwart.store.retention import parts_of_hour, purge, sweep_photos
 from stallwart.store.webhooks import Webhook, list_webhooks
 
 _GAUGES_SECONDS = 1.0
@@ -190,6 +190,7 @@ class _House:
         now_ms = wall_ms()
         kept_ms = int(timedelta(days=self.settings.retention_days).total_seconds() * 1e3)
         purge(self.database, self.photos.delete, now_ms - kept_ms, now_ms)
+        sweep_photos(self.database, self.photos, now_ms, parts_of_hour(now_ms))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -39,7 +39,14 @@ class _Blobs(Protocol):
 
     def modified_ms(self, name: str) -> int: ...
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str, before_ms: int | None) -> bool:
+        """Whether it was removed: not where it was written at or after a time."""
+
+    def names(self, part: str) -> list[str]:
+        """Names without the folder of what begins with two hexadecimal digits."""
+
+    def clock_ms(self) -> int:
+        """What time this store gives to what is written now."""
 
 
 class PhotoStore:
@@ -131,14 +138,34 @@ class PhotoStore:
         """
         try:
             with self._failures(digest, "deleted"):
-                name = _name(digest)
-                if before_ms is not None and self._blobs.modified_ms(name) >= before_ms:
-                    return False
                 self._forget(digest)
-                self._blobs.remove(name)
+                return self._blobs.remove(_name(digest), before_ms)
         except FileNotFoundError:
             return False
-        return True
+
+    def digests(self, part: str) -> list[str]:
+        """Photos that are kept and whose digest begins with `part`, two hexadecimal digits.
+
+        Raises:
+            StoreError: the store cannot say.
+        """
+        try:
+            with self._failures(f"{part}...", "looked up"):
+                return [name for name in self._blobs.names(part) if _DIGEST.fullmatch(name)]
+        except FileNotFoundError:
+            return []
+
+    def clock_ms(self) -> int:
+        """Milliseconds since 1970 by the clock that gives photos their time; it may be another machine's.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        try:
+            with self._failures("clock", "asked"):
+                return self._blobs.clock_ms()
+        except FileNotFoundError:
+            raise StoreError("the photo store is gone; see to it") from None
 
     def _forget(self, digest: str) -> None:
         with self._lock:
@@ -208,8 +235,30 @@ class _Folder:
     def modified_ms(self, name: str) -> int:
         return (self._root / name).stat().st_mtime_ns // 1_000_000
 
-    def remove(self, name: str) -> None:
-        (self._root / name).unlink()
+    def remove(self, name: str, before_ms: int | None) -> bool:
+        if before_ms is None:
+            (self._root / name).unlink()
+            return True
+        if self.modified_ms(name) >= before_ms:
+            return False
+        # Out of the way first: who puts it from now on writes it anew, and who did just before is seen here
+        path, aside = self._root / name, self._parts / f"{secrets.token_hex(8)}.old"
+        path.rename(aside)
+        young = aside.stat().st_mtime_ns // 1_000_000 >= before_ms
+        aside.rename(path) if young else aside.unlink()
+        return not young
+
+    def names(self, part: str) -> list[str]:
+        return [entry.name for entry in os.scandir(self._root / part)]
+
+    def clock_ms(self) -> int:
+        probe = self._parts / f"{secrets.token_hex(8)}.clock"
+        self._parts.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        try:
+            return probe.stat().st_mtime_ns // 1_000_000
+        finally:
+            probe.unlink()
 
     @staticmethod
     def _touched(path: Path, content: bytes) -> bool:
@@ -258,11 +307,25 @@ class _Remote:
         return content
 
     def modified_ms(self, name: str) -> int:
+        self._files.invalidate_cache(self._path(name))  # what was true a while ago deletes nothing
         modified: Any = self._files.modified(self._path(name))
         return int(modified.timestamp() * 1000)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, before_ms: int | None) -> bool:
+        # No store of fsspec removes on a condition: a photo put between these two lines would be lost
+        if before_ms is not None and self.modified_ms(name) >= before_ms:
+            return False
         self._files.rm_file(self._path(name))
+        return True
+
+    def names(self, part: str) -> list[str]:
+        self._files.invalidate_cache(self._path(part))
+        found = self._files.ls(self._path(part), detail=False)
+        return [str(name).rstrip("/").rpartition("/")[2] for name in found]
+
+    def clock_ms(self) -> int:
+        self.write("clock", b"")
+        return self.modified_ms("clock")
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

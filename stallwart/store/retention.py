@@ -2,15 +2,18 @@
 
 In short transactions, so that the service is never held up for long. A batch's photos are deleted before its
 rows are emptied: a purge that is stopped anywhere does the same batch again, and leaves no photo behind.
+A photo that was put for a decision that was then not stored is swept after a day.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select, tuple_, update
 
+from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors, writing
+from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import (
     decisions,
     feedback,
@@ -25,6 +28,8 @@ _BATCH = 200
 # Two hours: a photo that was stored since may belong to a revision that is being written right now
 _RECENT_MS = 7_200_000
 _MINUTE_MS = 60_000
+_STRAY_MS = 86_400_000  # a day: far longer than any decision takes from its photos to its commit
+_FEW = 3  # strays that are no sign of another database's store
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +181,57 @@ def _truncate_log(engine: Engine) -> None:
             connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         finally:
             connection.close()
+
+
+PARTS = tuple(f"{number:02x}" for number in range(256))
+"""How the digests of all photos begin."""
+
+
+def parts_of_hour(now_ms: int) -> tuple[str, ...]:
+    """A twenty-fourth of `PARTS`, another one each hour: in a day a service looks through all of them."""
+    return PARTS[now_ms // 3_600_000 % 24 :: 24]
+
+
+def sweep_photos(
+    engine: Engine, photos: PhotoStore, now_ms: int, parts: Iterable[str] = PARTS, *, most: bool = False
+) -> int:
+    """Delete kept photos that no revision shows; how many there were.
+
+    Such a photo was put for a decision that was then not stored. One that was put within a day, by the clock
+    of the store itself or by ours, stays: its decision may be on its way. Putting it again makes it young.
+
+    Args:
+        engine: the database.
+        photos: where they are kept.
+        now_ms: milliseconds since 1970.
+        parts: how the digests begin that are looked at.
+        most: delete even where more than half of what is kept would go.
+
+    Raises:
+        StoreError: the database or the photo store fails, or more than half of the photos are shown by no
+            revision: the store may be another database's, and nothing was deleted.
+    """
+    before_ms = min(now_ms, photos.clock_ms()) - _STRAY_MS
+    strays, kept = [], 0
+    with store_errors("photos that nothing shows could not be looked up; run it again"):
+        for part in parts:
+            found = photos.digests(part)
+            kept += len(found)
+            strays += _shown_by_none(engine, found)
+    if not most and len(strays) > _FEW and 2 * len(strays) > kept:
+        raise StoreError(
+            f"{len(strays):,} of {kept:,} kept photos belong to no listing of this database, so that the"
+            " photo store may be another one's; if it is not, run: stallwart db purge --strays"
+        )
+    return sum(photos.delete(digest, before_ms) for digest in strays)
+
+
+def _shown_by_none(engine: Engine, digests: Sequence[str]) -> list[str]:
+    """Those of the photos that no revision shows."""
+    found: list[str] = []
+    for some in _slices(digests):
+        with reading(engine) as connection:
+            query = select(photo_uses.c.photo).where(photo_uses.c.photo.in_(some)).distinct()
+            shown = set(connection.execute(query).scalars())
+        found += [digest for digest in some if digest not in shown]
+    return found

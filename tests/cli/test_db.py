@@ -50,7 +50,7 @@ def test_old_words_and_photos_are_purged(stallwart, tmp_path):
     engine.dispose()
     code, out, _ = stallwart("db", "purge", "--days", "30", "--json")
     assert code == 0
-    assert json.loads(out) == {"revisions": 1, "photos": 1, "requests": 0}
+    assert json.loads(out) == {"revisions": 1, "photos": 1, "strays": 0, "requests": 0}
     assert json.loads(stallwart("db", "purge", "--json")[1])["revisions"] == 0
 
 
