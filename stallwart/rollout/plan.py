@@ -9,6 +9,7 @@
 All of it has defaults; `stallwart rollout plan` prints them.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -78,7 +79,7 @@ class Guards(BaseModel):
     )
     cost: float = Field(default=1.5, ge=1, description="Mean cost of a listing, CPU and reviews.")
     memory_mb: float = Field(
-        default=2_000, gt=0, description="Megabytes that loading the challenger may add; a bound, no test."
+        default=2_000.0, gt=0, description="Megabytes that loading the challenger may add; a bound, no test."
     )
     suspicion: float = Field(
         default=5.0, gt=1, description="Evidence (1 is none) from which a step is not left."
@@ -193,3 +194,27 @@ def plan_of(values: dict[str, Any], where: str) -> Plan:
         first = err.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the plan"
         raise ConfigError(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as the TOML file that `read_plan` reads, with what each value means."""
+    lines = ["# How a rollout goes. Leave out what stays at its default.", ""]
+    lines += _lines(plan, ("unit", "false_rollback", "false_promotion"))
+    for step in plan.steps:
+        lines += ["", "[[steps]]", *_lines(step, tuple(Step.model_fields))]
+    for name in ("guards", "cost", "audit", "question"):
+        part: BaseModel = getattr(plan, name)
+        lines += ["", f"[{name}]", *_lines(part, tuple(type(part).model_fields))]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(part: BaseModel, names: tuple[str, ...]) -> list[str]:
+    lines = []
+    for name in names:
+        about, value = type(part).model_fields[name].description, getattr(part, name)
+        comment = f"  # {about}" if about else ""
+        # TOML has no null: what is not set is shown as a comment
+        lines.append(
+            f"# {name} is not set.{comment}" if value is None else f"{name} = {json.dumps(value)}{comment}"
+        )
+    return lines
