@@ -18,6 +18,7 @@ from stallwart.decide.decide import Ruling
 from stallwart.model.runtime import Scorer
 from stallwart.replay.stored import Stored
 from stallwart.store.photos import PhotoStore
+from stallwart.store.revisions import listing_of
 
 PURGED = "its content was purged"
 GONE = "a photo is not kept any more"
@@ -92,7 +93,7 @@ class Replayer:
         if isinstance(photos, str):
             self.left_out[photos] += 1
         else:
-            yield one, one.listing(photos)
+            yield one, listing_of(one.revision, photos)
 
     def _read(self, digests: tuple[str, ...]) -> tuple[bytes, ...] | str:
         """The photos, or why one of them cannot be had; a photo twice is read once."""

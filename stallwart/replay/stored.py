@@ -8,14 +8,12 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select, tuple_
 
 from stallwart.core.decision import Action
 from stallwart.core.errors import StoreError
-from stallwart.core.listing import Listing
 from stallwart.store.database import reading, store_errors
 from stallwart.store.revisions import Revision
 from stallwart.store.tables import decisions, revisions
@@ -114,21 +112,6 @@ class Stored:
                 if self.reason.startswith(begins):
                     return kind
         return "photo not in time" if _LATE in self.reason else None
-
-    def listing(self, photos: tuple[bytes, ...]) -> Listing:
-        """The listing that was scored, with its photos in the seller's order."""
-        one, at = self.revision, self.revision.listed_at_ms
-        return Listing(
-            listing_id=one.listing_id,
-            title=one.title,
-            description=one.description,
-            photos=photos,
-            seller_id=one.seller_id,
-            listed_at=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
-            price=one.price,
-            language=one.language,
-            unread=one.unread,
-        )
 
 
 def count_decisions(engine: Engine, window: Window) -> int | None:

@@ -10,18 +10,17 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
 from stallwart.content.photo import PhotoError
-from stallwart.core.listing import Listing
 from stallwart.model.bundle import read_bundle
 from stallwart.replay.run import CHANGED, GONE, PURGED
 from stallwart.replay.session import Session
-from stallwart.replay.stored import Stored, Window
+from stallwart.replay.stored import Window
 from stallwart.replay.verify import verify
 from stallwart.serving.runtime import BundleRuntime
 from stallwart.serving.schemas import ListingIn
 from stallwart.store.database import count_rows, reading, writing
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import purge
-from stallwart.store.revisions import revision_of
+from stallwart.store.revisions import listing_of, revision_of
 from stallwart.store.tables import decisions, photo_uses
 from tests.replay.served import market_listings, odd_listings, photo
 
@@ -199,8 +198,7 @@ def test_a_stored_revision_gives_exactly_the_listing_that_was_scored(title, desc
     )  # fmt: skip
     scored = asked.listing((b"photo",), tuple(unread))
     revision = revision_of(scored, ("digest",), None)
-    stored = Stored(1, "d", "review", (), "", None, "b", 0, revision).listing((b"photo",))
-    assert isinstance(stored, Listing)
+    stored = listing_of(revision, (b"photo",))
     assert (stored.title, stored.description, stored.text, stored.photos) == (
         scored.title, scored.description, scored.text, scored.photos,
     )  # fmt: skip
