@@ -18,6 +18,7 @@ import httpx
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOT = Path(__file__).resolve().parents[2]
+SERVER_CORES, CLIENT_CORES = "BENCH_SERVER_CORES", "BENCH_CLIENT_CORES"  # as taskset takes them; all if unset
 STALLWART = Path(sys.executable).with_name("stallwart")
 
 
@@ -56,10 +57,12 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], port: int, environment: dict[str, str], key: str = "") -> Iterator[Server]:
-    """A server, once it answers, until the block ends."""
+def serving(
+    command: list[str], port: int, environment: dict[str, str], key: str = "", log: Any = None
+) -> Iterator[Server]:
+    """A server, once it answers, until the block ends; what it says goes to `log`, or to stderr."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    process = subprocess.Popen(command, env=env, cwd=ROOT)
+    process = subprocess.Popen(on_cores(SERVER_CORES) + command, env=env, cwd=ROOT, stderr=log)
     server = Server(process, f"http://127.0.0.1:{port}", key)
     try:
         wait_ready(server)
@@ -119,15 +122,38 @@ def ask(server: Server, bodies: Path, **options: Any) -> dict[str, Any]:
         words += ["--header", f"{name}={value}"]
     for name, value in options.items():
         if name == "header":
-            words += ["--header", value]
+            words += [part for one in value for part in ("--header", one)]
         elif value is True:
             words.append(f"--{name}")
         else:
             words += [f"--{name}", str(value)]
-    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        on_cores(CLIENT_CORES) + words, cwd=ROOT, check=True, capture_output=True, text=True
+    )
     return json.loads(done.stdout)
 
 
+def on_cores(whose: str) -> list[str]:
+    """What keeps a command to the cores in an environment variable."""
+    return ["taskset", "-c", os.environ[whose]] if whose in os.environ else []
+
+
+def keep_apart() -> None:
+    """Give the client the last core, and the servers the others: a load generator is no part of the load."""
+    *servers, client = map(str, sorted(os.sched_getaffinity(0)))
+    os.environ[SERVER_CORES], os.environ[CLIENT_CORES] = ",".join(servers), client
+    os.environ["STALLWART_THREADS"] = str(len(servers))
+
+
+def server_cores() -> set[int]:
+    """The cores that servers run on."""
+    if SERVER_CORES in os.environ:
+        return {int(core) for core in os.environ[SERVER_CORES].split(",")}
+    return os.sched_getaffinity(0)
+
+
 def cores() -> str:
-    """Which cores this run may use."""
-    return ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+    """Which cores this run uses, and for what."""
+    if SERVER_CORES in os.environ:
+        return f"{os.environ[SERVER_CORES]} for the server, {os.environ[CLIENT_CORES]} for the client"
+    return ", ".join(map(str, sorted(os.sched_getaffinity(0)))) + ", shared by server and client"

@@ -143,6 +143,8 @@ def _post(path: str, body: Any, key: str | None, reader: Callable[[Answer], _Res
     if not _KEY.fullmatch(name):
         raise ConfigError("idempotency_key is 1 to 255 visible ASCII characters")
     headers = {"Content-Type": "application/json", "Idempotency-Key": name}
+    if body.get("on_failure") == "error":  # so that a busy service refuses before it reads the photos
+        headers["Stallwart-On-Failure"] = "error"
     try:
         content = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, TypeError) as err:

@@ -30,7 +30,7 @@ from stallwart.serving.gate import Scope as Connection
 from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.metrics import CONTENT_TYPE, Metrics
 from stallwart.serving.openapi import describe
-from stallwart.serving.request import deadline_seconds, read_body, request_key
+from stallwart.serving.request import deadline_seconds, read_body, request_key, wants_refusal
 from stallwart.serving.rollouts import RolloutRoutes
 from stallwart.serving.schemas import (
     BatchOut,
@@ -185,7 +185,12 @@ class _Routes:
     async def _decided(self, scope: Connection, receive: Receive) -> bytes:
         caller = await self.caller(scope, Scope.SCORE)
         deadline = self._until(scope)
+        refuse = wants_refusal(scope)
+        if refuse:
+            self.parts.service.check_room(deadline)
         asked = await read_body(scope, receive, DecisionRequest, self.settings)
+        if refuse and asked.on_failure != "error":
+            asked = asked.model_copy(update={"on_failure": "error"})
         key = request_key(scope, caller)
         decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
         return decision.model_dump_json().encode()
@@ -194,7 +199,12 @@ class _Routes:
         """Decide about several listings, each with a result of its own."""
         caller = await self.caller(request.scope, Scope.SCORE)
         deadline = self._until(request.scope)
+        refuse = wants_refusal(request.scope)
+        if refuse:
+            self.parts.service.check_room(deadline)
         asked = await read_body(request.scope, request.receive, BatchRequest, self.settings)
+        if refuse and asked.on_failure != "error":
+            asked = asked.model_copy(update={"on_failure": "error"})
         if len(asked.listings) > self.settings.max_listings:
             raise TooLargeError(
                 f"{len(asked.listings)} listings, and a request takes"

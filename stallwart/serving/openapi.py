@@ -28,6 +28,10 @@ _HEADERS = {
         "How long an answer is of use, in milliseconds.",
         {"type": "integer", "minimum": 1, "maximum": 999_999_999},
     ),
+    "Stallwart-On-Failure": (
+        "error: as on_failure in the body, and a busy service refuses before it reads the photos.",
+        {"type": "string", "enum": ["error", "review"]},
+    ),
 }
 
 

@@ -52,6 +52,20 @@ def deadline_seconds(scope: Scope, settings: Settings) -> float:
     return min(wanted, settings.max_deadline_ms) / 1e3
 
 
+def wants_refusal(scope: Scope) -> bool:
+    """Whether the caller would rather hear an error than get a `review`, from `Stallwart-On-Failure`.
+
+    In a header, and not only in the body, so that a busy service can refuse before it reads the photos.
+
+    Raises:
+        ConfigError: it is neither `error` nor `review`.
+    """
+    given = header(scope, b"stallwart-on-failure")
+    if given not in (None, "error", "review"):
+        raise ConfigError("Stallwart-On-Failure is error or review")
+    return given == "error"
+
+
 def request_key(scope: Scope, caller: Caller) -> str | None:
     """What names this request among all, from `Idempotency-Key`; None without one.
 

@@ -111,7 +111,7 @@ class Service:
             OverloadedError: no room or no time, and the caller wants to hear that.
         """
         if options.on_failure == "error":
-            self._check_room(deadline)  # before anything is fetched, looked up or written
+            self.check_room(deadline)  # before anything is fetched, looked up or written
         stages, started = self.tools.metrics.stages, self.tools.clock()
         listing, digests = await self._with_photos(asked, deadline)
         revision = revision_of(listing, digests, asked.revision)
@@ -178,7 +178,12 @@ class Service:
             one.add_done_callback(lambda done: done.cancelled() or done.exception())
         return kept
 
-    def _check_room(self, deadline: float) -> None:
+    def check_room(self, deadline: float) -> None:
+        """Return where a listing would be taken now.
+
+        Raises:
+            OverloadedError: it would not be.
+        """
         try:
             self.tools.engine.check_room(deadline)
         except OverloadedError:

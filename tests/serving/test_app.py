@@ -179,6 +179,31 @@ def test_a_model_that_breaks_asks_for_a_person_or_is_an_error_where_that_is_want
     assert "retry-after" in wanted.headers
 
 
+def test_a_full_service_refuses_by_the_header_before_the_body_is_looked_at(serve):
+    runtime = FakeRuntime()
+    client = serve(runtime, max_queue=1).client()
+    runtime.gate.clear()
+    first = threading.Thread(target=client.post, args=("/v1/decisions",), kwargs={"json": {"listing": LAMP}})
+    first.start()
+    assert runtime.began.acquire(timeout=10)
+    refused = client.post("/v1/decisions", content=b"{" * 100_000, headers={"Stallwart-On-Failure": "error"})
+    runtime.gate.set()
+    first.join(20)
+    assert refused.status_code == 503
+    assert "retry-after" in refused.headers
+    # the same connection goes on, although the body of the refused request was never read
+    wanted = {"json": {"listing": LAMP}, "headers": {"Stallwart-On-Failure": "error"}}
+    assert client.post("/v1/decisions", **wanted).status_code == 200
+    wrong = client.post("/v1/decisions", json={"listing": LAMP}, headers={"Stallwart-On-Failure": "allow"})
+    assert wrong.status_code == 400
+
+
+def test_the_header_makes_a_model_that_breaks_an_error_too(serve):
+    client = serve(FakeRuntime(raises=True)).client()
+    answer = client.post("/v1/decisions", json={"listing": LAMP}, headers={"Stallwart-On-Failure": "error"})
+    assert answer.status_code == 503
+
+
 def test_a_missed_deadline_asks_for_a_person(serve):
     runtime = FakeRuntime()
     running = serve(runtime)
