@@ -307,12 +307,11 @@ from stallwart.store.database import open_database, writing
 
 def operate(url, digests):
     engine = open_database(url, Settings())
-    with writing(engine) as connection:
-        rollouts.current(connection)
-    print(os.getpid(), flush=True)
-    for number in itertools.count():
+    for number in itertools.count(1):
         with writing(engine) as connection:
             act(connection, rollouts.current(connection), digests, number)
+        if number == 1:
+            print(os.getpid(), flush=True)
 
 def act(connection, rollout, digests, number):
     said = {"who": "operator", "why": "on and on", "now_ms": number}
@@ -380,7 +379,7 @@ def check_kills(house, url, times):
     before = entries = check_consistent(house)
     for _ in killed_at_random(url, times, random.Random(7)):
         entries = check_consistent(house)
-    assert entries > before + times, "the operator did nothing before it was killed"
+    assert entries >= before + times, "each did something before it was killed"
 
 
 def test_a_process_that_is_killed_leaves_one_consistent_stage(house, database_url):
