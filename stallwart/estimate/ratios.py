@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -51,8 +50,7 @@ def ratio_evidence(
         raise ValueError(f"a ratio's limit must be above 0, got {limit}")
     x, y, s = _compared(challenger, champion, share)
     grid = limit * (_ABOVE if above else _BELOW)
-    gains = _log_likelihood(x, y, s, grid) - _log_likelihood(x, y, s, np.array([limit]))
-    return _log_mean(gains)
+    return _log_mean(_log_likelihood(x, y, s, grid, limit))
 
 
 def ratio_interval(
@@ -70,7 +68,7 @@ def ratio_interval(
         alpha: in (0, 1).
     """
     x, y, s = _compared(challenger, champion, share)
-    against = _log_mean(_log_likelihood(x, y, s, _PRIOR)) - _log_likelihood(x, y, s, _RATIOS)
+    against = _log_mean(_log_likelihood(x, y, s, _PRIOR, 1.0)) - _log_likelihood(x, y, s, _RATIOS, 1.0)
     return _ends(against, -np.log(alpha), _RATIOS)
 
 
@@ -167,15 +165,17 @@ def _bets(counts: Sequence[Floats], limit: Floats, above: bool) -> Floats:
     return _log_mean(grown[0] + grown[1] + grown[2])
 
 
-def _log_likelihood(x: Floats, y: Floats, s: Floats, ratio: Floats) -> Floats:
-    """(..., g) log likelihood of the counts (..., c) at each ratio (g,)."""
-    odds = np.log(s / (1 - s))[:, None] + np.log(ratio)  # (c, g)
-    result: Floats = -(x @ np.logaddexp(0, -odds)) - y @ np.logaddexp(0, odds)
+def _log_likelihood(x: Floats, y: Floats, s: Floats, ratio: Floats, against: float) -> Floats:
+    """(..., g) log likelihood of the counts (..., c) at each ratio (g,), less that at one ratio."""
+    odds = np.log(s / (1 - s))[:, None] + np.log(np.append(ratio, against))  # (c, g + 1)
+    challenger, champion = -np.logaddexp(0, -odds), -np.logaddexp(0, odds)
+    result: Floats = x @ (challenger[:, :-1] - challenger[:, -1:]) + y @ (champion[:, :-1] - champion[:, -1:])
     return result
 
 
 def _log_mean(logs: Floats) -> Floats:
-    result: Floats = logsumexp(logs, axis=-1) - np.log(logs.shape[-1])
+    top = logs.max(axis=-1, keepdims=True)  # scipy's logsumexp takes ten times as long for one look
+    result: Floats = top[..., 0] + np.log(np.exp(logs - top).mean(axis=-1))
     return result
 
 

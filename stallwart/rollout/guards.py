@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 from stallwart.estimate.ratios import (
     paired_evidence,
@@ -158,11 +157,11 @@ def event_evidence(
     live = [
         ratio_evidence(counts[..., k:, 1], counts[..., k:, 0], s[k:], limit, above) for k in begins.tolist()
     ]
-    # without shadow at the first of them: half of that half
-    weights = [0.25] + [0.5 / len(live)] * len(live)
-    weights[1] += 0.25
-    parts = np.stack([shadow + live[0], *live])
-    return np.asarray(logsumexp(parts, axis=0, b=np.reshape(weights, (-1,) + (1,) * (parts.ndim - 1))))
+    # a quarter from shadow on, a quarter from the first step with arms on, and half spread over these steps
+    result = shadow + live[0] + np.log(0.25)
+    for k, evidence in enumerate(live):
+        result = np.logaddexp(result, evidence + np.log(0.5 / len(live) + 0.25 * (k == 0)))
+    return np.asarray(result)
 
 
 def fall_evidence(value: ArrayLike, error: ArrayLike, rows: ArrayLike, drop: float) -> Floats:
