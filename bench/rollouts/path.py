@@ -4,7 +4,7 @@ Evidence changes only where something is counted, so it is computed there, for a
 at once, by the kernels that `look` calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -294,9 +294,39 @@ class Segment:
             ):
                 continue
             part, among = (f"{guard} of each policy", len(POLICIES)) if policy else (guard, 1)
-            evidence = event_evidence(pairs, arms, self.path.shares, getattr(plan.guards, guard), above)
+            limit = getattr(plan.guards, guard)
+            evidence = self._sparse(
+                lambda rows, limit=limit, above=above: event_evidence(
+                    pairs[rows] if pairs.ndim > 1 else pairs,
+                    arms[rows] if arms.ndim > 2 else arms,
+                    self.path.shares,
+                    limit,
+                    above,
+                ),
+                len(at),
+                limit if above else 1 / limit,
+            )
             name = f"{guard} {policy}" if policy else guard
-            self.watch(name, evidence_limit(plan, part, among), at, np.broadcast_to(evidence, at.shape))
+            self.watch(name, evidence_limit(plan, part, among), at, evidence)
+
+    def _sparse(self, evaluate: Callable[[NDArray[np.int64]], Floats], count: int, limit: float) -> Floats:
+        """Evidence at each of `count` events; where it cannot be suspicious yet, that of up to 32 events before.
+
+        One event multiplies evidence by at most 1 over its probability at the limit.
+        """
+        every = 32
+        share = self.path.shares[self.path.step]
+        if count < 4 * every or not share:
+            return np.broadcast_to(evaluate(np.arange(count)), (count,))
+        odds = share / (1 - share) * limit if limit >= 1 else 1.0
+        rise = every * np.log1p(1 / min(odds, share / (1 - share), (1 - share) / share))
+        first = evaluate(np.arange(0, count, every))
+        evidence = np.repeat(first, every)[:count]
+        close = np.flatnonzero(
+            np.repeat(first > np.log(self.path.plan.guards.suspicion) - rise, every)[:count]
+        )
+        evidence[close] = evaluate(close)
+        return evidence
 
     def _cumulated(self, base: NDArray[np.int64], arm: NDArray[np.int64]) -> NDArray[np.int64]:
         counts = np.broadcast_to(base, (len(arm), *base.shape)).copy()
@@ -315,7 +345,11 @@ class Segment:
         counts = self._cumulated(path.cost[..., 1], arm)[..., None]
         size = np.array([path.plan.cost.review / (path.plan.cost.review + path.plan.cost.cpu_hour / 360)])
         limit = path.plan.guards.cost
-        evidence = sum_evidence(counts[..., 1, :], counts[..., 0, :], size, path.shares, limit)
+        evidence = self._sparse(
+            lambda rows: sum_evidence(counts[rows, :, 1], counts[rows, :, 0], size, path.shares, limit),
+            len(at),
+            limit,
+        )
         self.watch("cost", evidence_limit(path.plan, "cost"), at, evidence)
 
     def _split(self) -> None:
