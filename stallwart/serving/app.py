@@ -30,6 +30,7 @@ from stallwart.serving.gate import Scope as Connection
 from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.metrics import CONTENT_TYPE, Metrics
 from stallwart.serving.openapi import describe
+from stallwart.serving.page import PageRoutes
 from stallwart.serving.request import deadline_seconds, read_body, request_key, wants_refusal
 from stallwart.serving.rollouts import RolloutRoutes
 from stallwart.serving.schemas import (
@@ -114,7 +115,8 @@ def create_app(parts: Parts, settings: Settings) -> Gate:
     )
     routes = _Routes(parts, settings)
     rollouts = RolloutRoutes(parts.database, settings, parts.now_ms, routes.caller, routes.from_store)
-    for path, method, endpoint, scope, extra in (*routes.table(), *rollouts.table()):
+    page = PageRoutes(parts.database, parts.now_ms, routes.caller, routes.from_store)
+    for path, method, endpoint, scope, extra in (*routes.table(), *rollouts.table(), *page.table()):
         app.add_api_route(
             path,
             endpoint,
