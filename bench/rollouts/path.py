@@ -310,7 +310,7 @@ class Segment:
             self.watch(name, evidence_limit(plan, part, among), at, evidence)
 
     def _sparse(self, evaluate: Callable[[NDArray[np.int64]], Floats], count: int, limit: float) -> Floats:
-        """Evidence at each of `count` events; where it cannot be suspicious yet, that of up to 32 events before.
+        """Evidence at each of `count` events; where it cannot be suspicious yet, that of some before.
 
         One event multiplies evidence by at most 1 over its probability at the limit.
         """
