@@ -34,7 +34,7 @@ def serve_fake(settings, port):
     from stallwart.serving.server import create_service_of
     from tests.serving.fakes import FakeRuntime
 
-    app = create_service_of(FakeRuntime(), settings)
+    app = create_service_of(FakeRuntime(), settings, load=lambda digest, *_: FakeRuntime(digest=digest))
     uvicorn.run(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
 
 

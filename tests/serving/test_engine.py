@@ -31,8 +31,8 @@ def made(clock):
     """Makes engines and closes them."""
     engines = []
 
-    def make(runtime, threads=2, max_queue=100, max_bytes=10**6):
-        engine = Engine(runtime, Embeddings(None, 10**6), threads, max_queue, max_bytes, clock)
+    def make(runtime, threads=2, max_queue=100, max_bytes=10**6, max_spare=4):
+        engine = Engine(runtime, Embeddings(None, 10**6), threads, max_queue, max_bytes, clock, max_spare)
         engines.append((engine, runtime))
         return engine
 
@@ -219,3 +219,49 @@ def test_closing_finishes_what_was_taken_and_takes_no_more(made):
     assert not closing.is_alive()
     done = {answers.next().listing.listing_id for _ in range(answers.qsize())}
     assert {f"L{number}" for number in range(5)} <= done
+
+
+def test_what_decides_nothing_waits_for_all_that_does(made):
+    runtime, answers = FakeRuntime(), Answers()
+    engine = made(runtime, threads=1)
+    runtime.gate.clear()
+    engine.submit(Listing("L1", "lamp one"), "none", 200.0, answers.put)
+    assert runtime.began.acquire(timeout=10)
+    assert engine.submit_spare(Listing("S1", "lamp two"), FakeRuntime(), answers.put)
+    engine.submit(Listing("L2", "lamp three"), "none", 200.0, answers.put)
+    runtime.gate.set()
+    assert [answers.next().listing.listing_id for _ in range(3)] == ["L1", "L2", "S1"]
+
+
+def test_what_decides_nothing_is_dropped_first_and_takes_no_room(made):
+    runtime, answers = FakeRuntime(), Answers()
+    engine = made(runtime, threads=1, max_queue=2, max_spare=3)
+    runtime.gate.clear()
+    engine.submit(Listing("L1", "lamp"), "none", 200.0, answers.put)
+    assert runtime.began.acquire(timeout=10)
+    taken = [engine.submit_spare(Listing(f"S{n}", f"vase {n}"), FakeRuntime(), answers.put) for n in range(5)]
+    assert taken == [True, True, True, False, False]
+    assert engine.pending == 1
+    engine.submit(Listing("L2", "lamp"), "none", 200.0, answers.put)  # room for what decides
+    runtime.gate.set()
+    assert sorted(answers.next().listing.listing_id for _ in range(5)) == ["L1", "L2", "S0", "S1", "S2"]
+
+
+def test_what_decides_nothing_uses_what_was_embedded_and_says_what_it_cost(made):
+    runtime, other, answers = FakeRuntime(), FakeRuntime(digest="e" * 64), Answers()
+    engine = made(runtime, threads=1)
+    engine.submit(Listing("L1", "lamp"), "none", 200.0, answers.put)
+    assert not answers.next().cached
+    engine.submit_spare(Listing("L1", "lamp"), other, answers.put)
+    work = answers.next()
+    assert (work.cached, work.computed, other.computed) == (1, 0, [])
+    assert work.runtime is other
+    assert work.cpu_seconds > 0
+
+
+def test_a_spare_listing_that_the_model_fails_on_is_handed_back_as_failed(made):
+    answers = Answers()
+    engine = made(FakeRuntime(), threads=1)
+    engine.submit_spare(Listing("S1", "lamp"), FakeRuntime(raises=True), answers.put)
+    assert "failed" in answers.next().failed
+    assert engine.pending == 0

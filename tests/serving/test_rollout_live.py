@@ -1,4 +1,4 @@
-"""A rollout under a real client, with runtimes of a few lines: routed, counted, judged, moved and followed."""
+"""A rollout under a real client, with runtimes of a few lines: routed, counted, judged, moved, followed."""
 
 import threading
 import time
@@ -57,7 +57,7 @@ def serve(settings):
     def start(challenger, **changes):
         old, known = FakeRuntime(digest=OLD), {OLD: FakeRuntime(digest=OLD), NEW: challenger}
 
-        def load(digest, place, beside):
+        def load(digest, _place, _beside):
             if isinstance(known[digest], Exception):
                 raise known[digest]
             return known[digest]
@@ -210,7 +210,13 @@ def test_an_operator_advances_holds_resumes_and_aborts_with_a_reason(serve):
     assert again.status_code == 409
     assert client.post("/v1/rollout:dance", json={"why": "no"}).status_code == 404
     acts = [move["act"] for move in client.get("/v1/rollout").json()["moves"]]
-    assert acts == ["rollout.rolled_back", "rollout.resume", "rollout.hold", "rollout.advance", "rollout.start"]
+    assert acts == [
+        "rollout.rolled_back",
+        "rollout.resume",
+        "rollout.hold",
+        "rollout.advance",
+        "rollout.start",
+    ]
 
 
 def test_two_rollouts_do_not_run_at_once(serve):
