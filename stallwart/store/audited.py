@@ -10,7 +10,7 @@ from stallwart.core.decision import Action
 from stallwart.core.rollout import Arm
 from stallwart.store.follow import Follower
 from stallwart.store.tables import audit_draws, counterparts, decisions, exposures, verdicts
-from stallwart.store.verdicts import Answer
+from stallwart.store.verdicts import MEASURING, Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ def _judged(rollout_id: str) -> Select[Any]:
         .join(exposures, and_(exposed, exposures.c.rollout_id == rollout_id))
         .join(decisions, decisions.c.decision_id == verdicts.c.decision_id)
         .outerjoin(counterparts, other)
+        .where(verdicts.c.source.not_in([one.value for one in MEASURING]))
     )
 
 

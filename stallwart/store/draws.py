@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select
 
 from stallwart.store.statements import add_missing
 from stallwart.store.tables import audit_draws, decisions, verdicts
+from stallwart.store.verdicts import MEASURING
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ def waiting(connection: Connection, after: int, limit: int) -> list[Waiting]:
         after: `seq` after which it begins.
         limit: the most that are read.
     """
-    judged = select(verdicts.c.seq).where(verdicts.c.decision_id == audit_draws.c.decision_id)
+    judged = select(verdicts.c.seq).where(
+        verdicts.c.decision_id == audit_draws.c.decision_id,
+        verdicts.c.source.not_in([one.value for one in MEASURING]),
+    )
     columns = (
         audit_draws.c.seq,
         audit_draws.c.decision_id,

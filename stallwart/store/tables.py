@@ -40,7 +40,7 @@ revisions = Table(
     Column("description", Text),
     Column("photos", JSON, nullable=False),  # sha256 of each, in the seller's order
     Column("unread", JSON, nullable=False),  # why a photo that was sent is not among them
-    Column("seller_id", Text, index=True),
+    Column("seller_id", Text),
     Column("price", Float),
     Column("language", Text),
     Column("listed_at_ms", BigInteger),
@@ -52,6 +52,7 @@ revisions = Table(
         sqlite_where=text("purged_at_ms IS NULL"),
         postgresql_where=text("purged_at_ms IS NULL"),
     ),
+    Index("ix_revisions_seller_id_stored_at_ms", "seller_id", "stored_at_ms"),
 )
 
 # Which revisions show a photo, by its sha256: one that none shows any more is deleted.
@@ -297,9 +298,11 @@ verdicts = Table(
     Column("severity", Integer),
     Column("note", Text),
     Column("who", Text, nullable=False),
-    Column("source", Text, nullable=False),  # audit, review, appeal, import
+    Column("source", Text, nullable=False),  # as `verdicts.Source`
     Column("replaces", Text, unique=True),  # the verdict that it takes the place of; two cannot
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("task_id", Text, index=True),  # NULL where it answers no task
+    Index("ix_verdicts_who_seq", "who", "seq"),
 )
 
 # What the guards said, now and then, for the page's lines over time.
@@ -310,4 +313,153 @@ looks = Table(
     Column("at_ms", BigInteger, primary_key=True),
     Column("figures", JSON, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# People who review. Nobody is deleted: verdicts and the audit log name them.
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False, unique=True),  # NFKC without case: no two look the same
+    Column("password_hash", Text, nullable=False),  # argon2id with its parameters and salt
+    Column("role", Text, nullable=False),
+    Column("skills", JSON(none_as_null=True)),  # policies; NULL is all
+    Column("languages", JSON(none_as_null=True)),  # NULL is all
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("password_at_ms", BigInteger, nullable=False),
+    Column("disabled_at_ms", BigInteger),
+)
+
+# Who is signed in. The token is in a cookie and nowhere else.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),  # sha256; a token has 256 random bits, so no salt
+    Column("session_id", Text, nullable=False, unique=True),  # names it to people; no secret
+    Column("user_id", Text, ForeignKey("users.user_id"), nullable=False, index=True),
+    Column("csrf", Text, nullable=False),
+    Column("source", Text, nullable=False),  # the address that signed in
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False, index=True),
+    Column("revoked_at_ms", BigInteger),
+)
+
+# Failed attempts to sign in: of an account, of an address, and of an account from an address.
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("failed_at_ms", BigInteger, nullable=False, index=True),
+    Column("locked_until_ms", BigInteger, nullable=False),
+    Column("succeeded_at_ms", BigInteger, nullable=False),  # 0 where nobody ever did
+)
+
+# Questions to people: one decision, of one kind, for one reading.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("task_id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("decision_id", Text, nullable=False, index=True),
+    Column("reading", Integer, nullable=False),
+    Column("assigned_to", Text, nullable=False),  # user_id; empty where anybody may
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("revision", Text, nullable=False),
+    Column("policy", Text),  # whose skill it needs; NULL where none
+    Column("language", Text),
+    Column("blind", Integer, nullable=False),  # 1 where nothing of a model is shown before the verdict
+    Column("cause", Text, unique=True),  # what made it, where that may make only one
+    # The order, and its parts: see `ranking`
+    Column("lane", Text, nullable=False),  # who may take it: `tasks.lane_of`
+    Column("rank", Float, nullable=False),
+    Column("harm", Float, nullable=False),
+    Column("probability", Float),
+    Column("due_at_ms", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # open, claimed, done or cancelled
+    Column("claimed_by", Text),
+    Column("leased_until_ms", BigInteger, nullable=False),  # 0 where nobody is at it
+    Column("escalated_to", Text),
+    Column("reason", Text),  # of its escalation or its cancellation
+    Column("verdict_id", Text),  # the last one that was given to it
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),
+    Column("ended_by", Text),
+    UniqueConstraint("kind", "decision_id", "reading", "assigned_to"),
+    Index(
+        "ix_tasks_open",
+        "lane",
+        "rank",
+        "seq",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    Index(
+        "ix_tasks_waiting",
+        "kind",
+        "policy",
+        "due_at_ms",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
+    Index(
+        "ix_tasks_leased",
+        "leased_until_ms",
+        sqlite_where=text("state = 'claimed'"),
+        postgresql_where=text("state = 'claimed'"),
+    ),
+    Index(
+        "ix_tasks_held",
+        "claimed_by",
+        sqlite_where=text("state = 'claimed'"),
+        postgresql_where=text("state = 'claimed'"),
+    ),
+    Index("ix_tasks_ended_by_ended_at_ms", "ended_by", "ended_at_ms"),
+)
+
+# Who passed a task on to others, and why.
+task_skips = Table(
+    "task_skips",
+    metadata,
+    Column("task_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Decisions whose answer is known. Apart from tasks: whoever reads a task does not come near it.
+gold = Table(
+    "gold",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("answers", JSON, nullable=False),  # policy -> yes or no
+    Column("who", Text, nullable=False),
+    Column("added_at_ms", BigInteger, nullable=False),
+    Column("retired_at_ms", BigInteger),
+)
+
+# Which person looked at which listing, and on what page.
+views = Table(
+    "views",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("user_id", Text, nullable=False),
+    Column("listing_id", Text, nullable=False),
+    Column("decision_id", Text),
+    Column("task_id", Text),
+    Column("page", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("ix_views_listing_id_seq", "listing_id", "seq"),
+    Index("ix_views_user_id_seq", "user_id", "seq"),
+)
+
+# How far a program has followed a table: nothing up to this `seq` can come any more.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
 )

@@ -31,7 +31,16 @@ class Source(StrEnum):
     AUDIT = "audit"
     REVIEW = "review"
     APPEAL = "appeal"
+    REPORT = "report"
+    NOVELTY = "novelty"
+    SECOND = "second"
+    GOLD = "gold"
+    TIEBREAK = "tiebreak"
     IMPORT = "import"
+
+
+MEASURING = (Source.SECOND, Source.GOLD)
+"""Readings that measure the reader: what was said before holds until a third decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Verdict:
         source: why they were asked.
         replaces: id of the verdict that it takes the place of, or None.
         created_at_ms: milliseconds since 1970.
+        task_id: the review task that it answers, or None.
     """
 
     seq: int
@@ -63,6 +73,7 @@ class Verdict:
     source: Source
     replaces: str | None
     created_at_ms: int
+    task_id: str | None
 
 
 def add_verdict(
@@ -76,6 +87,7 @@ def add_verdict(
     severity: int | None = None,
     note: str | None = None,
     replaces: str | None = None,
+    task_id: str | None = None,
 ) -> Verdict:
     """The verdict, stored in the caller's transaction.
 
@@ -89,6 +101,7 @@ def add_verdict(
         severity: how bad it is.
         note: in words.
         replaces: id of the verdict of this decision that is valid until now.
+        task_id: the review task that it answers.
 
     Raises:
         NotFoundError: there is no such decision, or none of its verdicts has the id in `replaces`.
@@ -110,6 +123,7 @@ def add_verdict(
         "source": source.value,
         "replaces": replaces,
         "created_at_ms": now_ms,
+        "task_id": task_id,
     }
     try:
         with connection.begin_nested():
@@ -122,11 +136,11 @@ def add_verdict(
 
 
 def valid_verdict(connection: Connection, decision_id: str) -> Verdict | None:
-    """What holds of a decision: its last verdict; None where nobody said anything.
+    """What holds of a decision: its last verdict but those that measure; None where nobody said anything.
 
     What replaces a verdict is written after it, so the last one is never replaced.
     """
-    said = read_verdicts(connection, decision_id)
+    said = [one for one in read_verdicts(connection, decision_id) if one.source not in MEASURING]
     return said[-1] if said else None
 
 
