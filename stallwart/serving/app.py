@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -43,6 +42,7 @@ from stallwart.serving.schemas import (
     FeedbackIn,
     FeedbackOut,
     ListingIn,
+    Options,
 )
 from stallwart.serving.service import Service
 from stallwart.store.database import reading
@@ -50,7 +50,7 @@ from stallwart.store.decisions import read_decision
 from stallwart.store.feedback import add_feedback
 from stallwart.store.keys import Scope
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Asked = TypeVar("_Asked", bound=Options)
 _Result = TypeVar("_Result")
 _PLAIN_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -187,26 +187,26 @@ class _Routes:
     async def _decided(self, scope: Connection, receive: Receive) -> bytes:
         caller = await self.caller(scope, Scope.SCORE)
         deadline = self._until(scope)
-        refuse = wants_refusal(scope)
-        if refuse:
-            self.parts.service.check_room(deadline)
-        asked = await read_body(scope, receive, DecisionRequest, self.settings)
-        if refuse and asked.on_failure != "error":
-            asked = asked.model_copy(update={"on_failure": "error"})
+        asked = await self._asked(scope, receive, DecisionRequest, deadline)
         key = request_key(scope, caller)
         decision = await self.parts.service.decide(asked.listing, asked, deadline, key)
         return decision.model_dump_json().encode()
+
+    async def _asked(
+        self, scope: Connection, receive: Receive, model: type[_Asked], deadline: float
+    ) -> _Asked:
+        """What is asked, unless the caller wants to be refused at once and there is no room."""
+        refuse = wants_refusal(scope)
+        if refuse:
+            self.parts.service.check_room(deadline)
+        asked = await read_body(scope, receive, model, self.settings)
+        return asked.model_copy(update={"on_failure": "error"}) if refuse else asked
 
     async def decide_batch(self, request: Request) -> Response:
         """Decide about several listings, each with a result of its own."""
         caller = await self.caller(request.scope, Scope.SCORE)
         deadline = self._until(request.scope)
-        refuse = wants_refusal(request.scope)
-        if refuse:
-            self.parts.service.check_room(deadline)
-        asked = await read_body(request.scope, request.receive, BatchRequest, self.settings)
-        if refuse and asked.on_failure != "error":
-            asked = asked.model_copy(update={"on_failure": "error"})
+        asked = await self._asked(request.scope, request.receive, BatchRequest, deadline)
         if len(asked.listings) > self.settings.max_listings:
             raise TooLargeError(
                 f"{len(asked.listings)} listings, and a request takes"
