@@ -233,10 +233,11 @@ class Segment:
     def shadow(self) -> None:
         """Pairs of all exposures, whichever events either model has."""
         path, batch = self.path, self.batch
-        scored = self.exposed & (batch.audit >= 0)
+        scored = self._counting("pairs")
         for event, masks in self._events(batch.action, batch.failed).items():
             either = np.flatnonzero((masks[0] | masks[1]) & scored)
-            either = either[path.first(f"paired {event}", batch.unit[either])]
+            if path.market.sellers:
+                either = either[path.first(f"paired {event}", batch.unit[either])]
             kind = np.where(masks[0][either], np.where(masks[1][either], 0, 2), 1)
             self.counted[f"paired {event}"] = (either, kind)
             base = path.pairs.setdefault(event, np.zeros(3, np.int64))
@@ -253,15 +254,28 @@ class Segment:
         wrong = (action == BLOCK) & (batch.violation == 0)
         events["overturned"] = wrong & batch.appealed
         events.update(self._beyond())
+        counting = self._counting("live")
         for event, mask in events.items():
-            at = np.flatnonzero(mask & self.exposed)
-            at = at[path.first(event, batch.unit[at])]
+            at = np.flatnonzero(mask & counting)
+            if path.market.sellers:
+                at = at[path.first(event, batch.unit[at])]
             arm = who[at].astype(np.int64)
             self.counted[event] = (at, arm)
             counts = self._cumulated(path.arms.setdefault(event, np.zeros((path.c, 2), np.int64)), arm)
             self._ratios(event, at, path.pairs.get(event, np.zeros(3)), counts)
         self._costs(action)
         self._split()
+
+    def _counting(self, where: str) -> Mask:
+        """Exposures whose events count: of listings the first one of each, of sellers all."""
+        if self.path.market.sellers or not self.path.market.repeats:
+            return self.exposed
+        at = np.flatnonzero(self.exposed)
+        new = self.path.first(where, self.batch.unit[at])
+        self.counted[where] = (at, np.zeros(len(at), np.int64))
+        mask = np.zeros(self.n, np.bool_)
+        mask[at[new]] = True
+        return mask
 
     def _events(self, action: NDArray[np.int64], failed: Mask) -> dict[str, Mask]:
         """event -> (models, n) masks."""
@@ -467,6 +481,8 @@ class Segment:
 
     def _count(self, event: str, at: NDArray[np.int64], code: NDArray[np.int64]) -> None:
         path = self.path
+        if event in ("pairs", "live"):
+            return
         if event.startswith("paired "):
             path.pairs[event.removeprefix("paired ")] += np.bincount(code, minlength=3)
         elif event == "cost":

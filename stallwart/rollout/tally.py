@@ -1,8 +1,10 @@
 """What was counted so far in a rollout, folded from its rows; in any order it comes to the same.
 
-A unit counts once in a rollout for each kind of event: at the first exposure that has the event. Returning
-units, and sellers who differ, then cannot pass for independent draws of an arm: under equal arms, which unit
-has an event when says nothing about where its hash put it.
+Where units are listings, only a unit's first exposure with two arms counts, and its first pair in shadow: a
+listing that comes back is judged as before, and one that moved to the challenger since is judged anew, so
+that later exposures would count against the challenger alone. Where units are sellers, who come back with
+other listings, a seller counts once for each kind of event, at the first that has it: under equal arms, who
+has an event when says nothing about where the hash put them.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,6 +44,7 @@ _EXPOSED = np.dtype(
 _NAMED = np.dtype([("seq", "i8"), ("unit", "i8"), ("step", "i2"), ("challenger", "?"), ("event", "i4")])
 _PAIRED = np.dtype([("seq", "i8"), ("unit", "i8"), ("event", "i4"), ("kind", "i1")])
 BOTH, CHALLENGER_ONLY, CHAMPION_ONLY = 0, 1, 2
+_ANY, _NONE = -1, -2  # an entry for every pair, whatever it has; an event that never was
 
 
 class Tally:
@@ -55,6 +58,7 @@ class Tally:
 
     def __init__(self, plan: Plan):
         self.plan = plan
+        self._by_seller = plan.unit == "seller"
         self.shares = np.array([step.share for step in plan.steps])
         self._exposed = _Rows(_EXPOSED)
         self._named = _Rows(_NAMED)
@@ -106,6 +110,7 @@ class Tally:
             if row.unit is None or self.shares[row.step] > 0:
                 continue
             self._pairs[row.step] += 1
+            paired.append((row.seq, _unit(row.unit), _ANY, BOTH))
             champion = _events(row.decided_action, row.decided_policies, row.decided_failed)
             challenger = _events(row.action, row.policies, row.failed)
             for event in champion | challenger:
@@ -128,14 +133,14 @@ class Tally:
 
     def units(self) -> Ints:
         """(steps, 2) units, each at its first exposure in a step that has both arms."""
-        return self._cached("units", lambda: self._count(_first(self._live())))
+        return self._cached("units", lambda: self._count(self._first_live()))
 
     def pairs(self) -> Ints:
         """(steps,) listings that both models scored in shadow."""
         return self._pairs.copy()
 
     def events(self, event: str) -> Ints:
-        """(steps, 2) units of champion and challenger with an event, each at its first; 0 in shadow."""
+        """(steps, 2) units of champion and challenger with an event; 0 in shadow."""
         return self._cached(event, lambda: self._count(_first(self._with(event))))
 
     def paired(self, event: str) -> Ints:
@@ -166,7 +171,7 @@ class Tally:
         return self._cached("costs", self._costs)
 
     def _with(self, event: str) -> Rows:
-        live = self._live()
+        live = self._counting()
         if event in ("slow", "cpu"):
             return self._beyond(live, "latency" if event == "slow" else "cpu")
         if event == "error":
@@ -174,7 +179,8 @@ class Tally:
         if event in ("block", "review"):
             return np.asarray(live[live["action"] == _CODES[Action(event)]])
         rows = self._overturned.all if event == "overturned" else self._named.all
-        return self._compared(rows[rows["event"] == self._codes.get(event, -1)])
+        rows = self._compared(rows[rows["event"] == self._codes.get(event, _NONE)])
+        return rows if self._by_seller else np.asarray(rows[np.isin(rows["seq"], live["seq"])])
 
     def _beyond(self, live: Rows, what: str) -> Rows:
         if what == "latency" and self.plan.guards.slow_ms is not None:
@@ -203,7 +209,7 @@ class Tally:
         return np.bincount(codes, minlength=2 * len(EDGES_US)).reshape(2, -1)
 
     def _costs(self) -> tuple[Ints, NDArray[np.float64]]:
-        first, prices = _first(self._live()), self.plan.cost
+        first, prices = self._first_live(), self.plan.cost
         codes = (first["step"] * 2 + first["challenger"]) * 2 + (first["action"] == _CODES[Action.REVIEW])
         counts = np.bincount(
             codes.astype(np.int64) * len(EDGES_US) + first["cpu"],
@@ -211,6 +217,13 @@ class Tally:
         ).reshape(len(self.shares), 2, -1)
         cpu = np.minimum(EDGES_US, _MOST_CPU_US) / 3.6e9 * prices.cpu_hour
         return counts, np.concatenate([cpu, cpu + prices.review])
+
+    def _counting(self) -> Rows:
+        """Exposures with two arms whose events count."""
+        return self._live() if self._by_seller else self._first_live()
+
+    def _first_live(self) -> Rows:
+        return self._cached("first", lambda: _first(self._live()))
 
     def _live(self) -> Rows:
         return self._cached("live", lambda: self._compared(self._exposed.all))
@@ -224,7 +237,11 @@ class Tally:
 
     def _count_pairs(self, event: str) -> Ints:
         rows = self._paired.all
-        rows = _first(rows[rows["event"] == self._codes.get(event, -1)])
+        having = rows[rows["event"] == self._codes.get(event, _NONE)]
+        if not self._by_seller:
+            first = self._cached("first pairs", lambda: _first(rows[rows["event"] == _ANY])["seq"])
+            having = having[np.isin(having["seq"], first)]
+        rows = _first(having)
         return np.bincount(rows["kind"], minlength=3)
 
     def _code(self, event: str) -> int:

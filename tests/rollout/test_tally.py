@@ -10,6 +10,7 @@ from stallwart.rollout.plan import Guards
 from stallwart.rollout.tally import BASELINE, BOTH, CHALLENGER_ONLY, CHAMPION_ONLY, EDGES_US, Tally, buckets
 from tests.rollout.making import PLAN, exposure, exposures, pair, tally
 
+SELLERS = PLAN.model_copy(update={"unit": "seller"})
 EVENTS = ("error", "block", "review", "block:weapons", "slow", "cpu", "overturned")
 rows = st.lists(
     st.builds(
@@ -43,8 +44,17 @@ def test_any_order_and_any_parts_come_to_the_same(listed, random):
 
 
 @given(rows)
-def test_a_unit_counts_once_for_each_kind_of_event(listed):
+def test_a_listing_counts_at_its_first_exposure_only(listed):
     counted = tally(listed)
+    first = {one.unit: one for one in sorted(listed, key=lambda one: -one.seq)}.values()
+    assert counted.events("error").sum() == sum(one.failed for one in first)
+    assert counted.events("block:weapons").sum() == sum(one.action is Action.BLOCK for one in first)
+    assert counted.units().sum() == len(first)
+
+
+@given(rows)
+def test_a_seller_counts_once_for_each_kind_of_event(listed):
+    counted = tally(listed, plan=SELLERS)
     for event, has in {
         "error": lambda one: one.failed,
         "block": lambda one: one.action is Action.BLOCK,
@@ -53,10 +63,12 @@ def test_a_unit_counts_once_for_each_kind_of_event(listed):
     assert counted.units().sum() == len({one.unit for one in listed})
 
 
-def test_a_unit_counts_where_it_had_the_event_first():
+def test_a_seller_counts_where_the_event_came_first():
     later = exposure(9, Arm.CHALLENGER, Action.BLOCK, step=2, unit=7)
     first = exposure(3, Arm.CHAMPION, Action.BLOCK, step=1, unit=7)
-    assert tally([later, first]).events("block").tolist() == [[0, 0], [1, 0], [0, 0]]
+    earlier = exposure(1, Arm.CHAMPION, step=1, unit=7)
+    assert tally([later, first, earlier], plan=SELLERS).events("block").tolist() == [[0, 0], [1, 0], [0, 0]]
+    assert tally([later, first, earlier]).events("block").sum() == 0
 
 
 def test_what_happens_in_shadow_is_no_event_of_an_arm():
@@ -84,9 +96,11 @@ def test_pairs_are_counted_by_who_has_the_event():
     assert counted.policies("block") == ["weapons"]
 
 
-def test_a_unit_with_many_pairs_counts_at_its_first_event():
+def test_a_unit_with_many_pairs_counts_at_its_first_or_as_a_seller_at_its_first_event():
     pairs = [pair(5, Action.BLOCK, unit=1), pair(4, Action.ALLOW, Action.BLOCK, unit=1), pair(3, unit=1)]
-    assert tally(pairs=pairs).paired("block").tolist() == [0, 1, 0]
+    assert tally(pairs=pairs).paired("block").tolist() == [0, 0, 0]
+    assert tally(pairs=pairs, plan=SELLERS).paired("block").tolist() == [0, 1, 0]
+    assert tally(pairs=pairs[:2]).paired("block").tolist() == [0, 1, 0]
 
 
 def test_counterparts_of_audited_decisions_after_shadow_are_no_pairs():
