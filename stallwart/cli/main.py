@@ -9,7 +9,7 @@ from stallwart.core.errors import ConfigError, StallwartError
 
 _INTERRUPTED = 130
 COMMANDS = ("sample", "check", "train", "evaluate", "compare", "score", "explain", "tune", "serve", "replay")
-GROUPS = ("db", "keys", "webhooks", "bundles", "rollout", "audit")
+GROUPS = ("db", "keys", "webhooks", "bundles", "rollout", "audit", "users")
 
 
 def build(only: str | None = None) -> typer.Typer:

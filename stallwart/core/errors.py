@@ -14,7 +14,9 @@
         ├── UnauthenticatedError   no valid API key                             HTTP 401
         ├── ScopeError             the key lacks what the route needs           HTTP 403
         ├── QuotaError             the key's quota of this minute is used up    HTTP 429
-        └── SignatureError         a webhook was not signed with its secret     HTTP 401
+        ├── SignatureError         a webhook was not signed with its secret     HTTP 401
+        ├── SignInError            name or password is wrong                    HTTP 401
+        └── LockedError            too many wrong passwords: wait               HTTP 429
 
 A message says what is wrong, where, and what to do next. Anything outside this tree is our bug and
 keeps its traceback.
@@ -174,3 +176,26 @@ class SignatureError(AccessError):
 
     code = "signature"
     http_status = 401
+
+
+class SignInError(AccessError):
+    """Name or password is wrong, or the account is disabled: which of them is not said."""
+
+    code = "sign_in"
+    http_status = 401
+
+
+class LockedError(AccessError):
+    """Too many attempts to sign in have failed."""
+
+    code = "locked"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to try again."""
+        return {"Retry-After": str(self.retry_after_seconds)}

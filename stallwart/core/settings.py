@@ -151,3 +151,53 @@ class Settings(BaseSettings):
     webhook_private: bool = Field(
         default=False, description="Whether webhooks may go to private and loopback addresses."
     )
+
+    # Review: people
+    session_idle_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        le=1_440,
+        description="Minutes without a request after which a person signs in again.",
+    )
+    session_hours: float = Field(
+        default=12.0, gt=0, le=720, description="Hours after which a person signs in again in any case."
+    )
+
+    # Review: the queue
+    review_lease_seconds: float = Field(
+        default=300.0, ge=10, le=86_400, description="How long a task that somebody took is kept for them."
+    )
+    review_undo_minutes: float = Field(
+        default=10.0,
+        ge=0,
+        le=1_440,
+        description="How long a verdict can be undone; readings that depend on it are drawn after that.",
+    )
+    review_deadline_hours: float = Field(
+        default=24.0,
+        gt=0,
+        le=8_760,
+        description="Hours in which a task is to be read, where its policy says none.",
+    )
+    review_deadlines: str = Field(
+        default="", description="Hours of single policies, with commas, as weapons=4,tobacco=12."
+    )
+    review_harms: str = Field(
+        default="",
+        description="Harm of a missed violation of single policies, as weapons=10,tobacco=2; 1 for the others.",
+    )
+    review_halving_hours: float = Field(
+        default=6.0,
+        gt=0,
+        le=8_760,
+        description="Hours of waiting that weigh as much as twice the harm or the uncertainty.",
+    )
+    review_second_share: float = Field(
+        default=0.05, ge=0, le=1, description="Share of verdicts that another person reads again, blind."
+    )
+    review_gold_share: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Share of verdicts followed by a blind task with a known answer.",
+    )

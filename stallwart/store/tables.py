@@ -352,7 +352,7 @@ sign_ins = Table(
     metadata,
     Column("subject", Text, primary_key=True),
     Column("failures", Integer, nullable=False),
-    Column("failed_at_ms", BigInteger, nullable=False, index=True),
+    Column("leaked_at_ms", BigInteger, nullable=False, index=True),  # up to when failures were let go
     Column("locked_until_ms", BigInteger, nullable=False),
     Column("succeeded_at_ms", BigInteger, nullable=False),  # 0 where nobody ever did
 )

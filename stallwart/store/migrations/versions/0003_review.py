@@ -30,12 +30,12 @@ def upgrade() -> None:
         "sign_ins",
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("failed_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("leaked_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("locked_until_ms", sa.BigInteger(), nullable=False),
         sa.Column("succeeded_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_sign_ins")),
     )
-    op.create_index(op.f("ix_sign_ins_failed_at_ms"), "sign_ins", ["failed_at_ms"], unique=False)
+    op.create_index(op.f("ix_sign_ins_leaked_at_ms"), "sign_ins", ["leaked_at_ms"], unique=False)
     op.create_table(
         "task_skips",
         sa.Column("task_id", sa.Text(), nullable=False),
