@@ -96,18 +96,23 @@ class Market:
         """A request body, and the label of what it shows."""
         folder, row = self.dice.choice(self.rows)
         number = next(self.numbers)
-        photos = [folder / name for name in row.get("images") or []]
+        photos = [_bytes(folder, photo) for photo in (row.get("images") or [])[:1]]
         listing = {
             "listing_id": f"N{number}",
             "title": row["title"],
             "description": f"{row['description'] or ''} ({number})",
-            "photos": [
-                {"base64": base64.b64encode(path.read_bytes()).decode()}
-                for path in photos[:1]
-                if path.exists()
-            ],
+            "photos": [{"base64": base64.b64encode(photo).decode()} for photo in photos if photo],
         }
         return {"listing": listing}, self.labels.get(row["listing_id"], "")
+
+
+def _bytes(folder: Path, photo: Any) -> bytes:
+    """A photo as the file has it: bytes, a struct with them, or a path."""
+    if isinstance(photo, dict):
+        photo = photo["bytes"] or photo["path"]
+    if isinstance(photo, bytes):
+        return photo
+    return (folder / photo).read_bytes() if (folder / photo).exists() else b""
 
 
 class Traffic:
@@ -185,6 +190,8 @@ def follow(server: Server, traffic: Traffic, seconds: float) -> dict[str, Any]:
             )
         if told["rollout"]["ended_at_ms"]:
             break
+        if not all(thread.is_alive() for thread in traffic.threads):
+            raise SystemExit("a lane of the client ended")
         time.sleep(0.2)
     return told
 

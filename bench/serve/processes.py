@@ -93,10 +93,12 @@ def stallwart(*arguments: str, environment: dict[str, str]) -> str:
         [str(STALLWART), *arguments],
         env={**os.environ, **environment},
         cwd=ROOT,
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    if done.returncode:
+        raise SystemExit(f"stallwart {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
     return done.stdout
 
 
