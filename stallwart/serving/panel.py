@@ -50,7 +50,7 @@ class StepMark:
 
     Attributes:
         name: of its stage.
-        share: in percent, in words.
+        share: of units that the challenger decides about, in words.
         state: done, now, to come or left.
     """
 
@@ -84,7 +84,8 @@ class GuardMark:
         policy: which it is about, or None.
         says: advance, hold or roll back.
         words: its sentence.
-        figure: its value, against its limit.
+        figure: its value.
+        limit: what it is held against, in words.
         standing: its evidence against its limit, in words.
         line: its evidence over time.
     """
@@ -95,6 +96,7 @@ class GuardMark:
     says: str
     words: str
     figure: str
+    limit: str
     standing: str
     line: Line
 
@@ -180,8 +182,7 @@ def _steps(rollout: Mapping[str, Any], plan: Plan) -> list[StepMark]:
         state = "done" if number < at or stage == "promoted" else "now" if number == at else "to come"
         if stage == "rolled_back":
             state = "done" if number < at else "left" if number == at else "to come"
-        share = f"({_percent(step.shadow_share)})" if step.stage is Stage.SHADOW else _percent(step.share)
-        marks.append(StepMark(_STAGES[step.stage.value], share, state))
+        marks.append(StepMark(_STAGES[step.stage.value], _percent(step.share), state))
     return [*marks, StepMark("all", "100 %", "now" if stage == "promoted" else "to come")]
 
 
@@ -232,8 +233,8 @@ def _latencies(arms: Sequence[Sequence[float | None]]) -> list[Cell]:
 
 def _counts(guard: Mapping[str, Any]) -> list[Cell]:
     lower, value, upper = guard["lower"], guard["value"], guard["upper"]
-    times = "" if value is None else f"{value:.2g} times as much"
-    ends = "" if value is None else f"{lower or 0:.2g} {'or more' if upper is None else f'to {upper:.2g}'}"
+    ends = f"{_ratio(lower or 0.0)} {'or more' if upper is None else f'to {_ratio(upper)}'}"
+    times = "" if value is None else f"{_ratio(value)} times as much"
     return [
         Cell(f"{guard['champion']:,}"),
         Cell(f"{guard['challenger']:,}", f"{times} ({ends})" if times else ""),
@@ -278,6 +279,7 @@ def _guard(guard: Mapping[str, Any], looks: Sequence[Mapping[str, Any]], plan: P
         says=guard["says"],
         words=guard["words"],
         figure=_figure(guard),
+        limit=_limit(guard),
         standing=_standing(guard),
         line=line_of(points, suspicious),
     )
@@ -294,14 +296,29 @@ def _fraction(guard: Mapping[str, Any]) -> float:
 
 
 def _figure(guard: Mapping[str, Any]) -> str:
-    name, value, limit = guard["name"], guard["value"], guard["limit"]
+    name, value = guard["name"], guard["value"]
     if name == "memory":
-        return f"{value:,.0f} of {limit:,.0f} MB"
+        return f"{value:,.0f} MB"
     if value is None:
         return "no figure yet"
     if name in ("precision", "coverage"):
         return f"{100 * value:+.1f} points"
-    return f"{value:.2g} times"
+    return f"{_ratio(value)} times"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _limit(guard: Mapping[str, Any]) -> str:
+    name, limit = guard["name"], guard["limit"]
+    if name == "memory":
+        return f"at most {limit:,.0f} MB"
+    if name in ("precision", "coverage"):
+        return f"at least {100 * limit:+.3g}" if limit else "at least 0"
+    if name == "split":
+        return "" if guard["value"] is None else "what was planned"
+    return f"{'at least' if name == 'blocked_least' else 'at most'} {limit:g}"
 
 
 def _standing(guard: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ class Browser:
             time.sleep(0.05)
         port, path = told.read_text().split("\n")[:2]
         self.address = f"127.0.0.1:{port}"
-        self._root = Link(f"ws://{self.address}{path}")
+        self._root, self._pages = Link(f"ws://{self.address}{path}"), []
 
     def page(self, url, width=1180, height=900, dark=False):
         """A tab of its own, as if in a new window."""
@@ -58,13 +58,22 @@ class Browser:
             "targetId"
         ]
         page = Page(Link(f"ws://{self.address}/devtools/page/{target}"))
+        self._pages.append((context, page))
         page.size(width, height)
         page.colours(dark)
         page.open(url)
         return page
 
+    def close_pages(self):
+        """Close every tab; none goes on asking a service that is gone."""
+        while self._pages:
+            context, page = self._pages.pop()
+            page.link.close()
+            self._root.ask("Target.disposeBrowserContext", browserContextId=context)
+
     def stop(self):
         """End it, with all of its processes."""
+        self.close_pages()
         self._root.close()
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(20)
@@ -146,7 +155,8 @@ class Page:
 
     def press(self, *keys):
         for key in keys:
-            code, number, text = _KEYS.get(key, (f"Key{key.upper()}", ord(key.upper()), key))
+            letter = (f"Key{key.upper()}", ord(key[0].upper()), key)
+            code, number, text = _KEYS.get(key, letter)
             named = {"key": key, "code": code, "windowsVirtualKeyCode": number}
             self.link.ask("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
             self.link.ask("Input.dispatchKeyEvent", type="keyUp", **named)

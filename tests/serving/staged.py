@@ -86,15 +86,17 @@ def staged(
             if harm or (wanted and move is not None):
                 rollout = make_move(database, rollout, move, at)
             elif wanted:
-                rollout = make_move(
-                    database,
-                    rollout,
-                    stages.advance(rollout, plan, "ana (k_7f21)", "nothing speaks against it"),
-                    at,
-                )
+                rollout = make_move(database, rollout, _by_hand(rollout, plan, comparison), at)
             if rollout.stage.ended:
                 return rollout.rollout_id
     return rollout.rollout_id
+
+
+def _by_hand(rollout, plan, comparison):
+    who, why = "ana (k_7f21)", "Nothing speaks against it, and the weekend is near"
+    if rollout.step + 1 == len(plan.steps):
+        return stages.promote(rollout, plan, comparison, who, why, True)
+    return stages.advance(rollout, plan, who, why)
 
 
 def _actions(rng, model, count):

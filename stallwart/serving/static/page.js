@@ -177,5 +177,5 @@
     beforeNodeMorphed: (_, node) => { if (node.tagName === "TIME") local(node); },
     beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
   });
-  look();
+  document.addEventListener("DOMContentLoaded", look); // after htmx, which asked for this before, knows the panel
 })();
