@@ -23,6 +23,7 @@ Answer = Literal["superior", "non-inferior", "inferior", "open"]
 
 _SHARPEST = 400.0  # verdicts on blocks, or on violations, at which the intervals are narrowest
 _ALPHA = 0.05  # of the intervals that are shown
+_COUNTED = {"blocks": frozenset({Action.BLOCK}), "calls": frozenset({Action.BLOCK, Action.REVIEW})}
 # Verdicts on which the models are taken to differ beyond those seen: none in 200 does not make them equal
 _UNSEEN = 2.0
 
@@ -130,15 +131,15 @@ class Comparison:
 
 def compare(judged: Iterable[Judged], plan: Plan) -> Comparison:
     """The comparison after these verdicts, the latest of each listing: the same in any order."""
-    rows = list(judged)
-    marked = [(one, marks) for one in rows if (marks := _marks(one)) is not None]
+    rows, counted = list(judged), _COUNTED[plan.question.about]
+    marked = [(one, marks) for one in rows if (marks := _marks(one, counted)) is not None]
     shares = np.array([plan.steps[one.step].share for one, _ in marked])
     actions = [[getattr(one, arm).value for one, _ in marked] for arm in ("champion", "challenger")]
     weights = weight(shares, np.array(actions[0], dtype="U6"), np.array(actions[1], dtype="U6"), plan.audit)
     features = np.array([marks for _, marks in marked], dtype=np.float64).reshape(-1, 5)
     summed = _sums(features, weights, [one.unit for one, _ in marked])
     verdicts = tuple(
-        sum(one.arm is arm and _decided(one) is Action.BLOCK for one, _ in marked)
+        sum(one.arm is arm and _decided(one) in counted for one, _ in marked)
         for arm in (Arm.CHAMPION, Arm.CHALLENGER)
     )
     enough = min(verdicts) >= plan.question.min_verdicts
@@ -216,23 +217,23 @@ def _sums(features: Floats, weights: Floats, units: list[str]) -> Sums:
     )
 
 
-def _marks(one: Judged) -> tuple[bool, bool, bool, bool, bool] | None:
+def _marks(one: Judged, counted: frozenset[Action]) -> tuple[bool, bool, bool, bool, bool] | None:
     """Champion blocked, rightly; challenger blocked, rightly; violation. None where nothing says."""
     said = set(one.answers.values())
     if "yes" not in said and ("unknown" in said or not said):
         return None
-    right = [_right(one, "champion"), _right(one, "challenger")]
+    # a review that no policy called for, as where a photo could not be read, says nothing of the model
+    first = one.champion_policies if one.champion in counted else ()
+    second = one.challenger_policies if one.challenger in counted else ()
+    right = [_right(one, policies) for policies in (first, second)]
     if None in right:
         return None
-    blocked = [one.champion is Action.BLOCK, one.challenger is Action.BLOCK]
-    return blocked[0], bool(right[0]), blocked[1], bool(right[1]), "yes" in said
+    return bool(first), bool(right[0]), bool(second), bool(right[1]), "yes" in said
 
 
-def _right(one: Judged, model: str) -> bool | None:
-    """Whether a model's block is right: one of its policies is broken. False for none, None if unknown."""
-    if getattr(one, model) is not Action.BLOCK:
-        return False
-    said = {one.answers.get(policy, "unknown") for policy in getattr(one, f"{model}_policies")}
+def _right(one: Judged, policies: tuple[str, ...]) -> bool | None:
+    """Whether a call is right: one of its policies is broken. False for no call, None if unknown."""
+    said = {one.answers.get(policy, "unknown") for policy in policies}
     return True if "yes" in said else None if "unknown" in said else False
 
 

@@ -115,6 +115,10 @@ class Question(BaseModel):
     model_config = _STRICT
 
     show: Literal["non-inferior", "superior"] = "non-inferior"
+    about: Literal["blocks", "calls"] = Field(
+        default="blocks",
+        description="What is right or wrong: blocks, or all calls, reviews too, where nothing may block yet.",
+    )
     precision_margin: float = Field(default=0.02, gt=0, lt=1, description="Absolute.")
     coverage_margin: float = Field(default=0.03, gt=0, lt=1, description="Absolute.")
     min_verdicts: int = Field(default=200, ge=20, description="On audited blocks of each arm.")

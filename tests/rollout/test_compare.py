@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,17 @@ def test_a_block_by_the_wrong_policy_is_wrong_and_the_violation_is_missed():
 def test_one_policy_that_is_broken_makes_a_block_right():
     one = judged(BLOCK, BLOCK, {"weapons": "yes", "drugs": "unknown"})
     assert compare([one], PLAN).precision[1].value == 1
+
+
+def test_where_nothing_blocks_reviews_that_a_policy_called_for_can_be_compared():
+    calls = PLAN.model_copy(update={"question": Question(about="calls")})
+    rows = [judged(REVIEW, ALLOW, "no"), judged(REVIEW, REVIEW, "yes"), judged(ALLOW, REVIEW, "yes")]
+    assert compare(rows, PLAN).precision[0].value is None
+    told = compare(rows, calls)
+    assert 0 < told.precision[0].value < told.precision[1].value == 1
+    assert told.coverage[1].value == 1.0
+    failed = replace(rows[0], champion_policies=())  # a photo that could not be read
+    assert compare([failed, *rows[1:]], calls).precision[0].value == 1.0
 
 
 def test_verdicts_count_for_the_arm_that_decided_the_block():
