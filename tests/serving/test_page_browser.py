@@ -145,7 +145,7 @@ def test_a_hold_by_keyboard_arrives_in_the_audit_log_with_its_reason(start, brow
     page.type("the campaign begins <b>today</b>")
     page.press("Tab", "Enter")
     page.until("!document.getElementById('act').open")
-    page.until("document.querySelector('h1').innerText.includes(', held')")
+    page.until("document.querySelector('#panel h1').innerText.includes(', held')")
     told = last_move(running)
     assert (told["act"], told["why"]) == ("rollout.hold", "the campaign begins <b>today</b>")
     assert told["who"].startswith("test (")
