@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stallwart.estimate.audit import Audit, Estimate, Stratum, audit
 from stallwart.estimate.audit_plan import DOUBT, Band, band_edges, drawing_probabilities
-from stallwart.estimate.bounds import rate_interval
+from stallwart.estimate.bounds import Interval, rate_interval
 
 LISTINGS, VERDICTS, UNKNOWN = 100_000, 700, 0.03
 BLOCK, REVIEW = 0.6, 0.1  # scores from which a listing is blocked, and sent to review
@@ -142,7 +142,7 @@ def figures(of: Setting, weeks: int, seed: int) -> list[tuple[Audit, dict[str, f
     return told
 
 
-def width(estimate: Estimate) -> float:
+def width(estimate: Estimate | Interval) -> float:
     return estimate.upper - estimate.lower
 
 
@@ -177,28 +177,48 @@ def coverage(name: str, of: Setting, weeks: int, seed: int) -> None:
     print(f"  {time.perf_counter() - began:.0f} s", flush=True)
 
 
+def plain_widths(market: Market, verdicts: int, weeks: int, seed: int, calls_from: float) -> dict[str, float]:
+    """Median widths of a plain sample: told apart by call, as `audit` can, and by the shares found alone."""
+    of = setting(market, None, calls_from, verdicts)
+    told = figures(of, weeks, seed)
+    found = {name: float(np.median([width(getattr(one, name)) for one, _ in told])) for name in FIGURES}
+    rng, shares = np.random.default_rng(seed), {name: [] for name in FIGURES}
+    for _ in range(200):
+        strata, _ = of.week(rng)
+        yes, calls = sum(one.violating for one in strata), sum(one.judged for one in strata if one.called)
+        caught = sum(one.violating for one in strata if one.called)
+        known = (yes, sum(one.judged for one in strata)), (caught, yes), (caught, calls)
+        for name, (hits, rows) in zip(FIGURES, known, strict=True):
+            shares[name].append(width(rate_interval(hits, rows)))
+    return found | {f"{name}, textbook": float(np.median(shares[name])) for name in FIGURES}
+
+
 def needed(market: Market, plan: Plan, weeks: int, seed: int, calls_from: float = BLOCK) -> None:
     """Verdicts that plain random sampling takes to be as narrow, interpolated in the logarithms."""
     stratified = figures(setting(market, plan, calls_from), weeks, seed)
-    wanted = {name: np.median([width(getattr(one, name)) for one, _ in stratified]) for name in FIGURES}
-    sizes, widths = [], {name: [] for name in FIGURES}
+    wanted = {
+        name: float(np.median([width(getattr(one, name)) for one, _ in stratified])) for name in FIGURES
+    }
+    sizes: list[int] = []
+    widths: list[dict[str, float]] = []
     verdicts = plan.verdicts
-    while verdicts <= LISTINGS:
-        told = figures(setting(market, None, calls_from, verdicts), weeks, seed + 1)
+    while verdicts <= 0.8 * LISTINGS:
         sizes.append(verdicts)
-        for name in FIGURES:
-            widths[name].append(np.median([width(getattr(one, name)) for one, _ in told]))
-        if all(widths[name][-1] <= wanted[name] for name in FIGURES):
+        widths.append(plain_widths(market, verdicts, weeks, seed + 1, calls_from))
+        # Precision alone would need a large part of all traffic, which takes long to simulate
+        if all(widths[-1][name] <= wanted[name] for name in FIGURES[:2]) and verdicts > 20 * plan.verdicts:
             break
-        verdicts = int(verdicts * 1.5)
+        verdicts = int(verdicts * 1.6)
     cells = []
     for name in FIGURES:
-        falling = np.minimum.accumulate(widths[name])[::-1]
-        if falling[0] > wanted[name]:
-            cells.append(f"{wanted[name]:.4f} | over {sizes[-1]:,}")
-            continue
-        size = np.exp(np.interp(np.log(wanted[name]), np.log(falling), np.log(sizes[::-1])))
-        cells.append(f"{wanted[name]:.4f} | {size:,.0f} ({size / plan.verdicts:.1f})")
+        cells.append(f"{wanted[name]:.4f}")
+        for way in (name, f"{name}, textbook"):
+            falling = np.minimum.accumulate([one[way] for one in widths])[::-1]
+            if falling[0] > wanted[name]:
+                cells.append(f"over {sizes[-1] / plan.verdicts:.0f}")
+                continue
+            size = np.exp(np.interp(np.log(wanted[name]), np.log(falling), np.log(sizes[::-1])))
+            cells.append(f"{size / plan.verdicts:.1f}")
     print(f"| {market.name()} | {plan.verdicts:,} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -216,9 +236,13 @@ def run_coverage(weeks: int, seed: int, markets: Sequence[Market] = MARKETS) -> 
 
 
 def run_plain(weeks: int, seed: int, plans: Sequence[int] = (VERDICTS, 4 * VERDICTS)) -> None:
-    print("| market | verdicts | width of prevalence | plain sample as narrow (times as many)"
-          " | of recall | plain | of precision | plain |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "Width, and how many times as many verdicts a plain sample takes to be as narrow: told apart by call,"
+    )
+    print("as `audit` can, and by the textbook (Clopper and Pearson on the shares found)")
+    print("| market | verdicts | prevalence | plain | textbook | recall | plain | textbook |"
+          " precision | plain | textbook |")  # fmt: skip
+    print("|" + "---|" * 11)
     for market in (*(Market("calibrated", rate) for rate in (0.001, 0.003, 0.01)), Market("pocket", 0.01)):
         for verdicts in plans:
             needed(market, Plan(verdicts), weeks, seed)
