@@ -142,10 +142,11 @@ class Page:
         return told["result"].get("value")
 
     def until(self, script, seconds=20):
-        """What the expression is once it is true."""
+        """What the expression is once it is true; what is not there yet is not true."""
+        asked = f"(() => {{ try {{ const it = {script}; return it instanceof Node || it; }} catch {{ }} }})()"
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if value := self.run(f"(() => {{ const it = {script}; return it instanceof Node || it; }})()"):
+            if value := self.run(asked):
                 return value
             time.sleep(0.05)
         raise AssertionError(f"never true: {script}\n{self.text()[:2_000]}")
