@@ -10,7 +10,8 @@ broken   a challenger that blocks everything begins at the canary: how many list
 shadow   the champion's p99 at half load, with a challenger in shadow on all traffic and without, in turns;
          and at three times its capacity, what was shed
 
-Listings are sent with ids and words of their own, so that each is a new unit. Verdicts are the labels.
+Listings are sent again and again with ids of their own, so that each is a new unit and what they show is
+embedded once. Verdicts are the labels.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def service(folder: Path, bundle: Path, *more: str) -> Iterator[tuple[Server, di
 class Market:
     """Listings with their labels, drawn at random."""
 
-    def __init__(self, listings: list[Path], labels: Path, seed: int, limit: int = 1_500):
+    def __init__(self, listings: list[Path], labels: Path, seed: int, limit: int = 600):
         with labels.open(newline="", encoding="utf-8") as file:
             self.labels = {row["listing_id"]: row["label"] for row in csv.DictReader(file)}
         dice, rows = random.Random(seed), []
@@ -100,7 +101,8 @@ class Market:
         listing = {
             "listing_id": f"N{number}",
             "title": row["title"],
-            "description": f"{row['description'] or ''} ({number})",
+            "description": row["description"],
+            "revision": str(number),
             "photos": [{"base64": base64.b64encode(photo).decode()} for photo in photos if photo],
         }
         return {"listing": listing}, self.labels.get(row["listing_id"], "")
