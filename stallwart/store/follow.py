@@ -20,7 +20,8 @@ _OVERLAP_MS = 30_000
 class Follower(Generic[T]):
     """Yields each row that a query finds once, also where it becomes visible late.
 
-    Begins at the first row there is, so that a process that was restarted comes to the same counts.
+    Begins at the first row there is, so that a process that was restarted comes to the same counts; or after
+    a row up to which an earlier process was `settled`, which may yield again what came after it.
 
     Args:
         query: without order and limit; its rows have a `seq`.
@@ -29,6 +30,7 @@ class Follower(Generic[T]):
             each poll until it is, or the query no longer finds it.
         now_ms: milliseconds by any one clock.
         overlap_ms: how long a transaction may take between its insert and its commit; later ones are missed.
+        after: `seq` after which it begins.
     """
 
     def __init__(
@@ -38,14 +40,20 @@ class Follower(Generic[T]):
         make: Callable[[Row[Any]], T | None],
         now_ms: Callable[[], int],
         overlap_ms: int = _OVERLAP_MS,
+        after: int = 0,
     ):
         self._query, self._seq, self._make = query, seq, make
         self._now_ms, self._overlap_ms = now_ms, overlap_ms
-        self._last = 0  # the biggest seq that was read
-        self._settled = 0  # nothing can come any more up to this one
+        self._last = after  # the biggest seq that was read
+        self._settled = after  # nothing can come any more up to this one
         self._seen: set[int] = set()  # those above it that were read
         self._read_at: deque[tuple[int, int]] = deque()  # when, and up to which seq
         self._incomplete: set[int] = set()
+
+    @property
+    def settled(self) -> int:
+        """Up to this `seq` all there is was yielded, and nothing can come any more."""
+        return min(self._settled, min(self._incomplete, default=self._settled + 1) - 1)
 
     def poll(self, connection: Connection) -> Iterator[T]:
         """All that is new, read page by page; take all of it.

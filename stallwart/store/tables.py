@@ -385,7 +385,7 @@ tasks = Table(
     Column("escalated_to", Text),
     Column("reason", Text),  # of its escalation or its cancellation
     Column("verdict_id", Text),  # the last one that was given to it
-    Column("created_at_ms", BigInteger, nullable=False),
+    Column("asked_at_ms", BigInteger, nullable=False),  # from when its deadline counts
     Column("ended_at_ms", BigInteger),
     Column("ended_by", Text),
     UniqueConstraint("kind", "decision_id", "reading", "assigned_to"),

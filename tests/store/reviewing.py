@@ -1,5 +1,6 @@
 """People and tasks that the suites of review begin with; passwords are hashed cheaply."""
 
+from stallwart.core.decision import Action
 from stallwart.core.settings import Settings
 from stallwart.store import claims
 from stallwart.store.database import writing
@@ -8,6 +9,7 @@ from stallwart.store.people import Role, add_user
 from stallwart.store.ranking import ranking_of
 from stallwart.store.tasks import Kind, Question, add_tasks
 from stallwart.store.verdicts import Answer
+from tests.store.outgoing import decide
 from tests.store.rolling import NOW
 
 QUICK = Passwords(time_cost=1, memory_kib=64, lanes=1, at_once=8)
@@ -22,9 +24,17 @@ def person(database, name="rita", role=Role.REVIEWER, password=WORDS, **facts):
 
 
 def asked(number=0, kind=Kind.REVIEW, **facts):
-    """A question about a decision that need not be there."""
+    """A question about the decision on `listing <number>`, which `decided` writes."""
     given = {"policy": "weapons", "language": None, "probability": 0.5, "asked_at_ms": NOW, **facts}
-    return Question(kind, f"d_{number}", f"listing {number}", "r" * 64, **given)
+    return Question(kind, decision_of(number), f"listing {number}", "r" * 64, **given)
+
+
+def decision_of(number):
+    return f"d-listing {number}-0001"
+
+
+def decided(database, *numbers, action=Action.REVIEW):
+    return decide(database, [], *((f"listing {number}", 1) for number in numbers), action=action)
 
 
 def add(database, *questions, ranking=RANKING, now_ms=NOW):

@@ -71,7 +71,7 @@ def upgrade() -> None:
         sa.Column("escalated_to", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("verdict_id", sa.Text(), nullable=True),
-        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("asked_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("ended_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_tasks")),
