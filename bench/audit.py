@@ -63,9 +63,10 @@ class Plan:
     """How a week is drawn."""
 
     verdicts: int = VERDICTS
-    allowed_bands: int = 3
-    to_called: float = 0.2
+    allowed_bands: int = 4
+    to_called: float = 0.15
     doubt: float = DOUBT
+    band_doubt: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def setting(market: Market, plan: Plan | None, calls_from: float = BLOCK, verdic
                 market.score(rng.normal(market.apart, 1, int(market.prevalence * DRAWS / 10))),
             ]
         )
-        inner = band_edges(typical[typical < REVIEW], plan.allowed_bands, plan.doubt)
+        inner = band_edges(typical[typical < REVIEW], plan.allowed_bands, plan.band_doubt)
         edges = np.unique(np.concatenate([inner, [REVIEW, (REVIEW + BLOCK) / 2, BLOCK, 0.95]]))
     cuts = np.concatenate([[-np.inf], edges, [np.inf]])
     shares = [np.histogram(scores, cuts)[0] / len(scores) for scores in (bad, good)]
@@ -223,7 +224,7 @@ def needed(market: Market, plan: Plan, weeks: int, seed: int, calls_from: float 
 
 
 MARKETS = [
-    Market(truth, rate) for truth in ("calibrated", "adapted", "pocket") for rate in (0.001, 0.003, 0.01)
+    Market(truth, rate) for truth in ("calibrated", "pocket", "adapted") for rate in (0.001, 0.003, 0.01)
 ]
 
 
@@ -251,8 +252,9 @@ def run_plain(weeks: int, seed: int, plans: Sequence[int] = (VERDICTS, 4 * VERDI
 def run_tune(weeks: int, seed: int) -> None:
     for market in (Market("calibrated", 0.003), Market("calibrated", 0.01), Market("pocket", 0.01)):
         for plan in (
-            Plan(), Plan(allowed_bands=5), Plan(allowed_bands=8), Plan(doubt=0), Plan(doubt=0.0003),
-            Plan(doubt=0.001), Plan(doubt=0.01), Plan(doubt=0.03), Plan(to_called=0.1), Plan(to_called=0.3),
+            Plan(), Plan(allowed_bands=3), Plan(allowed_bands=8), Plan(band_doubt=0), Plan(band_doubt=1e-4),
+            Plan(band_doubt=0.003), Plan(doubt=0), Plan(doubt=0.0003), Plan(doubt=0.003), Plan(doubt=0.01),
+            Plan(to_called=0.1), Plan(to_called=0.2), Plan(to_called=0.3),
         ):  # fmt: skip
             told = figures(setting(market, plan), weeks, seed)
             widths = [np.median([width(getattr(one, name)) for one, _ in told]) for name in FIGURES]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-DOUBT = 0.003
+DOUBT = 0.001
 """Rate that a band may have beyond its predicted one: what scores say of rare violations is not trusted."""
 
 
@@ -27,17 +27,17 @@ class Band:
     predicted: float
 
 
-def band_edges(scores: ArrayLike, count: int, doubt: float = DOUBT) -> Floats:
+def band_edges(scores: ArrayLike, count: int, doubt: float = 1e-5) -> Floats:
     """(b - 1,) increasing inner edges that cut scores into b <= `count` bands; one belongs to the band above.
 
-    The bands hold equal sums of sqrt(score + doubt), the deviation of a listing's verdict, so that a budget
-    that is best divided gives each the same number of verdicts: the rule of Dalenius and Hodges (1959), JASA
-    54, with predicted deviations. Few different scores make fewer bands.
+    The bands hold equal sums of sqrt(score + doubt), the deviation of a listing's verdict as predicted: the
+    rule of Dalenius and Hodges (1959), JASA 54. Few different scores make fewer bands.
 
     Args:
-        scores: (n,) calibrated probabilities, in [0, 1], of a typical time.
+        scores: (n,) calibrated probabilities, in [0, 1], of a typical time: of what is called, or of the rest.
         count: bands wanted, >= 1.
-        doubt: see `drawing_probabilities`.
+        doubt: >= 0, added to scores. Far less than in `drawing_probabilities`: there it sees to it that low
+            bands are drawn enough, here it would cut up listings that scores do not tell apart.
 
     Raises:
         ValueError: no scores, scores outside [0, 1], or count below 1.
@@ -54,7 +54,7 @@ def band_edges(scores: ArrayLike, count: int, doubt: float = DOUBT) -> Floats:
 def drawing_probabilities(
     bands: Sequence[Band],
     budget: float,
-    to_called: float = 0.2,
+    to_called: float = 0.15,
     doubt: float = DOUBT,
     least: float = 1e-4,
 ) -> Floats:
