@@ -146,11 +146,13 @@ class Traffic:
         with httpx.Client(base_url=self.server.url, headers=self.server.headers, timeout=30) as client:
             while not self.stopped.is_set():
                 for draw in client.get("/v1/audit/draws", params={"after": after}).json()["draws"]:
-                    while draw["decision_id"] not in self.decided and not self.stopped.is_set():
-                        time.sleep(0.05)  # its answer is still on its way
-                    if self.stopped.is_set():
-                        return
-                    label, after = self.decided[draw["decision_id"]][2], draw["seq"]
+                    after, waited = draw["seq"], 0
+                    while draw["decision_id"] not in self.decided and waited < 20:
+                        time.sleep(0.1)  # its answer is still on its way
+                        waited += 1
+                    if draw["decision_id"] not in self.decided:
+                        continue  # stored, but its caller was told 503: it came too late
+                    label = self.decided[draw["decision_id"]][2]
                     said = {policy: "yes" if policy == label else "no" for policy in self.policies}
                     body = {"decision_id": draw["decision_id"], "answers": said, "who": "labels"}
                     assert client.post("/v1/audit/verdicts", json=body).status_code == 201

@@ -88,14 +88,18 @@ async def read_body(scope: Scope, receive: Receive, model: type[_Model], setting
         MediaTypeError: it is neither JSON nor, for one decision, multipart.
         LateError: it did not arrive within the longest deadline.
     """
-    given = header(scope, b"content-type") or "application/json"
+    # Never taken for granted: a page of another site may send JSON to this machine only where it asks first,
+    # and a body without a type it need not ask for
+    given = header(scope, b"content-type") or ""
     kind = given.partition(";")[0].strip().lower()
     if kind == "multipart/form-data" and model is DecisionRequest:
         reading: Coroutine[Any, Any, Any] = _multipart(Request(scope, receive), settings)
     elif kind == "application/json":
         reading = _body(receive)
     else:
-        raise MediaTypeError(f"{kind} is not read here; send application/json")
+        raise MediaTypeError(
+            f"{kind or 'a body without Content-Type'} is not read here; send application/json"
+        )
     try:
         got = await _in_time(reading, settings)
         return model.model_validate_json(got) if isinstance(got, bytes) else got

@@ -17,6 +17,7 @@ from stallwart.serving.server import create_service_of, wall_ms
 from stallwart.store.database import database_url, open_database, upgrade
 from stallwart.store.keys import Scope, create_key
 
+JSON = {"Content-Type": "application/json"}
 LAMP = {"listing_id": "L1", "title": "Brass lamp", "description": "Rewired"}
 
 
@@ -298,15 +299,18 @@ def test_a_body_that_is_wrong_is_refused_with_where_and_what(serve, body, status
 def test_text_that_no_database_likes_is_stored(serve):
     client = serve().client()
     answer = client.post(
-        "/v1/decisions", content=b'{"listing": {"listing_id": "a", "title": "nul \\u0000 byte"}}'
+        "/v1/decisions",
+        content=b'{"listing": {"listing_id": "a", "title": "nul \\u0000 byte"}}',
+        headers=JSON,
     )
     assert answer.status_code == 200
 
 
 def test_bodies_are_bounded_as_they_arrive(serve):
     client = serve(max_body_bytes=10_000).client()
-    stated = client.post("/v1/decisions", content=b"x" * 20_000)
-    streamed = client.post("/v1/decisions", content=(b"x" * 1_000 for _ in range(50)))
+    stated = client.post("/v1/decisions", content=b"x" * 20_000, headers=JSON)
+    content = (b"x" * 1_000 for _ in range(50))
+    streamed = client.post("/v1/decisions", content=content, headers=JSON)
     assert (stated.status_code, streamed.status_code) == (413, 413)
     assert stated.json()["error"]["code"] == streamed.json()["error"]["code"] == "too_large"
     assert client.post("/v1/decisions", json={"listing": LAMP}).status_code == 200
@@ -352,6 +356,7 @@ def test_what_is_not_there_has_the_same_error_shape(serve):
         (client.get("/v1/decisions/d_none"), 404),
         (client.put("/v1/decisions"), 405),
         (client.post("/v1/decisions", content=b"x", headers={"Content-Type": "text/plain"}), 415),
+        (client.post("/v1/rollout:hold", content=b'{"why": "from another site"}'), 415),
     ):
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"code", "message", "request_id"}
