@@ -68,6 +68,7 @@ class Path:
     market: Market
     models: tuple[Model, Model]
     rng: np.random.Generator
+    verdicts_only: bool = False  # without the guards on traffic, which end few of those that last
     step: int = 0
     requests: int = 0
     live: int = 0
@@ -128,10 +129,8 @@ class Path:
             batch, exposed, challenger = batch.part(0, stop), exposed[:stop], challenger[:stop]
         n = len(batch)
         state = Segment(self, batch, exposed, challenger)
-        if step.stage is Stage.SHADOW:
-            state.shadow()
-        else:
-            state.arms()
+        if not self.verdicts_only:
+            (state.shadow if step.stage is Stage.SHADOW else state.arms)()
         state.verdicts()
         tripped, guard = state.tripped()
         leaves = state.leaves()
@@ -519,7 +518,10 @@ class Segment:
             )
 
 
-def paths(plan: Plan, market: Market, challenger: Model, count: int, seed: int) -> Iterator[Result]:
+def paths(
+    plan: Plan, market: Market, challenger: Model, count: int, seed: int, verdicts_only: bool = False
+) -> Iterator[Result]:
     """Simulated rollouts, each with its own generator."""
     for child in np.random.SeedSequence(seed).spawn(count):
-        yield Path(plan, market, (Model(), challenger), np.random.default_rng(child)).run()
+        rng = np.random.default_rng(child)
+        yield Path(plan, market, (Model(), challenger), rng, verdicts_only).run()
