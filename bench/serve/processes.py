@@ -98,7 +98,9 @@ def stallwart(*arguments: str, environment: dict[str, str]) -> str:
         text=True,
     )
     if done.returncode:
-        raise SystemExit(f"stallwart {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
+        raise SystemExit(
+            f"stallwart {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}"
+        )
     return done.stdout
 
 

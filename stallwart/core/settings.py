@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     )
     bundle_store: Path | None = Field(
         default=None,
-        description="Folder of registered bundles, one copy each, seen by every replica; in `data_dir` if unset.",
+        description="Folder of registered bundles that every replica sees; in `data_dir` if unset.",
     )
     retention_days: int = Field(
         default=365, ge=1, description="Days after which a listing's stored words and photos are deleted."
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     follow_seconds: float = Field(
         default=5.0,
         gt=0,
-        description="Age of what was last read of a rollout from which the champion decides about everything.",
+        description="Age of what was last read of a rollout from which the champion decides about all.",
     )
     max_shadow: int = Field(
         default=64, ge=0, description="Listings that wait to be scored by a model that does not decide."

@@ -29,9 +29,9 @@ from stallwart.serving.gate import Scope as Connection
 from stallwart.serving.keys import Authenticator, Caller
 from stallwart.serving.metrics import CONTENT_TYPE, Metrics
 from stallwart.serving.openapi import describe
-from stallwart.serving.page import PageRoutes
 from stallwart.serving.request import deadline_seconds, read_body, request_key, wants_refusal
-from stallwart.serving.rollouts import RolloutRoutes
+from stallwart.serving.rollouts.page import PageRoutes
+from stallwart.serving.rollouts.routes import RolloutRoutes
 from stallwart.serving.schemas import (
     BatchOut,
     BatchRequest,

@@ -16,23 +16,23 @@ from stallwart.core.errors import StallwartError, StoreError
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.serving.app import Parts, create_app
-from stallwart.serving.arms import Arms
 from stallwart.serving.bundles import BundleFolder, give_back_memory
 from stallwart.serving.champion import deploy
 from stallwart.serving.commit import Committer
-from stallwart.serving.control import Control
 from stallwart.serving.deliver import Deliverer
 from stallwart.serving.engine import Engine
 from stallwart.serving.fetch import PhotoFetcher
-from stallwart.serving.follow import Follow, Load, registered
 from stallwart.serving.gate import Gate
 from stallwart.serving.keys import Authenticator
 from stallwart.serving.logs import say
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
+from stallwart.serving.rollouts.arms import Arms
+from stallwart.serving.rollouts.control import Control
+from stallwart.serving.rollouts.follow import Follow, Load, registered
+from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.runtime import Runtime
 from stallwart.serving.service import Service, Tools
-from stallwart.serving.shadow import Shadow
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore

@@ -24,13 +24,13 @@ from stallwart.core.errors import ConflictError, OverloadedError, StallwartError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.rollout.plan import Plan
-from stallwart.serving.arms import Arms, Route
 from stallwart.serving.commit import Committer
 from stallwart.serving.engine import Engine, Work
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.metrics import Metrics
+from stallwart.serving.rollouts.arms import Arms, Route
+from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.schemas import ListingIn, Options, PhotoIn
-from stallwart.serving.shadow import Shadow
 from stallwart.serving.source import PhotoSource
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
 from stallwart.store.draws import Draw

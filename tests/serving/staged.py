@@ -11,8 +11,8 @@ from stallwart.rollout.compare import Judged, compare
 from stallwart.rollout.guards import look
 from stallwart.rollout.plan import Plan
 from stallwart.rollout.tally import Tally
-from stallwart.serving.figures import figures_of
-from stallwart.serving.operate import make_move, start_rollout
+from stallwart.serving.rollouts.figures import figures_of
+from stallwart.serving.rollouts.operate import make_move, start_rollout
 from stallwart.store.counterparts import Pair
 from stallwart.store.database import writing
 from stallwart.store.exposures import Exposure

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stallwart.core.listing import Listing
 from stallwart.core.rollout import Arm, Rollout, Stage
 from stallwart.rollout.plan import Plan
-from stallwart.serving.arms import Arms, Routing
+from stallwart.serving.rollouts.arms import Arms, Routing
 
 OLD, NEW = FakeRuntime(digest="b" * 64), FakeRuntime(digest="d" * 64)
 KEY = "ab" * 16

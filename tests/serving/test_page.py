@@ -12,10 +12,10 @@ from test_app import Running
 
 from stallwart.core.settings import Settings
 from stallwart.rollout.plan import Plan
-from stallwart.serving.marks import HEIGHT, WIDTH, difference_marks, line_of, whiskers
-from stallwart.serving.operate import act_on_rollout, status
-from stallwart.serving.page import PageRoutes
-from stallwart.serving.panel import moment, panel_of
+from stallwart.serving.rollouts.marks import HEIGHT, WIDTH, difference_marks, line_of, whiskers
+from stallwart.serving.rollouts.operate import act_on_rollout, status
+from stallwart.serving.rollouts.page import PageRoutes
+from stallwart.serving.rollouts.panel import moment, panel_of
 from stallwart.serving.server import wall_ms
 from stallwart.store.keys import Scope
 

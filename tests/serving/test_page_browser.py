@@ -11,7 +11,7 @@ from staged import NEW, OLD, Model, staged
 from test_app import Running
 
 from stallwart.core.settings import Settings
-from stallwart.serving.operate import act_on_rollout, status
+from stallwart.serving.rollouts.operate import act_on_rollout, status
 from stallwart.serving.server import wall_ms
 from stallwart.store.keys import Scope
 

@@ -8,12 +8,12 @@ from test_arms import rollout
 from stallwart.core.listing import Listing
 from stallwart.core.rollout import Arm
 from stallwart.rollout.plan import Plan
-from stallwart.serving.arms import Routing
 from stallwart.serving.engine import Engine
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
-from stallwart.serving.pairing import Pairing
-from stallwart.serving.shadow import Shadow
+from stallwart.serving.rollouts.arms import Routing
+from stallwart.serving.rollouts.pairing import Pairing
+from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.store.database import reading, writing
 from stallwart.store.decisions import Draft, write
 from stallwart.store.draws import Draw

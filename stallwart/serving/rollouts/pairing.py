@@ -6,8 +6,8 @@ from sqlalchemy import Engine as Database
 
 from stallwart.core.errors import StallwartError
 from stallwart.core.rollout import Arm
-from stallwart.serving.arms import Routing
-from stallwart.serving.shadow import Shadow
+from stallwart.serving.rollouts.arms import Routing
+from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.store.counterparts import Missing, missing
 from stallwart.store.database import reading, store_errors
 from stallwart.store.photos import PhotoStore

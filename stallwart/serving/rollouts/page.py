@@ -14,8 +14,8 @@ from sqlalchemy import Engine as Database
 
 from stallwart.core.errors import NotFoundError
 from stallwart.serving.keys import Caller
-from stallwart.serving.operate import status
-from stallwart.serving.panel import panel_of
+from stallwart.serving.rollouts.operate import status
+from stallwart.serving.rollouts.panel import panel_of
 from stallwart.store.keys import Scope
 
 _CSP = (
@@ -60,10 +60,10 @@ class PageRoutes:
     ):
         self._database, self._now_ms = database, now_ms
         self._caller, self._from_store = caller, from_store
-        folder = files("stallwart.serving") / "static"
+        folder = files("stallwart.serving.rollouts") / "static"
         self._files = {name: (folder / name).read_bytes() for name in _FILES}
         self._pages = jinja2.Environment(
-            loader=jinja2.PackageLoader("stallwart.serving"),
+            loader=jinja2.PackageLoader("stallwart.serving.rollouts"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,

@@ -12,8 +12,8 @@ from stallwart.core.rollout import Rollout
 from stallwart.core.settings import Settings
 from stallwart.rollout.plan import plan_of
 from stallwart.serving.keys import Caller
-from stallwart.serving.operate import Act, act_on_rollout, start_rollout, status
 from stallwart.serving.request import read_body
+from stallwart.serving.rollouts.operate import Act, act_on_rollout, start_rollout, status
 from stallwart.serving.schemas import (
     DrawOut,
     DrawsOut,

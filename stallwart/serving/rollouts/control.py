@@ -19,14 +19,14 @@ from stallwart.rollout.compare import compare
 from stallwart.rollout.guards import look
 from stallwart.rollout.plan import Plan
 from stallwart.rollout.stages import ITSELF, Move, next_move, numbers_of
-from stallwart.serving.arms import Routing
-from stallwart.serving.figures import figures_of
-from stallwart.serving.follow import Follow
 from stallwart.serving.logs import say
-from stallwart.serving.operate import make_move
-from stallwart.serving.pairing import Pairing
-from stallwart.serving.shadow import Shadow
-from stallwart.serving.watched import Watched
+from stallwart.serving.rollouts.arms import Routing
+from stallwart.serving.rollouts.figures import figures_of
+from stallwart.serving.rollouts.follow import Follow
+from stallwart.serving.rollouts.operate import make_move
+from stallwart.serving.rollouts.pairing import Pairing
+from stallwart.serving.rollouts.shadow import Shadow
+from stallwart.serving.rollouts.watched import Watched
 from stallwart.store.database import store_errors, writing
 from stallwart.store.looks import keep_look
 from stallwart.store.photos import PhotoStore

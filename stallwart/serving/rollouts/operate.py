@@ -10,7 +10,7 @@ from stallwart.rollout import stages
 from stallwart.rollout.compare import compare
 from stallwart.rollout.plan import Plan, plan_of
 from stallwart.rollout.stages import Move
-from stallwart.serving.watched import Watched
+from stallwart.serving.rollouts.watched import Watched
 from stallwart.store import registry, rollouts
 from stallwart.store.audit import read as read_audit
 from stallwart.store.database import reading, store_errors, writing

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from stallwart.core.rollout import Stage
 from stallwart.rollout.plan import Plan, plan_of
-from stallwart.serving.marks import Line, Whisker, difference_marks, line_of, whiskers
-from stallwart.serving.operate import Act
+from stallwart.serving.rollouts.marks import Line, Whisker, difference_marks, line_of, whiskers
+from stallwart.serving.rollouts.operate import Act
 
 _STALE_MS = 30_000  # a look comes about once a second
 TITLES = {
