@@ -15,7 +15,7 @@ from stallwart.cli.database import moment, ready_database, wall_ms
 
 if TYPE_CHECKING:
     from stallwart.core.rollout import Rollout
-    from stallwart.serving.operate import Act
+    from stallwart.serving.rollouts.operate import Act
 
 app = typer.Typer(
     name="rollout",
@@ -66,7 +66,7 @@ def start(
         stallwart rollout start 8afaaf04a650 --why "trained to August"
     """
     from stallwart.rollout.plan import read_plan
-    from stallwart.serving.operate import start_rollout
+    from stallwart.serving.rollouts.operate import start_rollout
 
     by, steps = shared.operator(who), read_plan(plan)
     with ready_database(shared.read_settings()) as engine:
@@ -91,7 +91,7 @@ def status(
     Example:
         stallwart rollout status --watch
     """
-    from stallwart.serving.operate import status as read
+    from stallwart.serving.rollouts.operate import status as read
 
     with ready_database(shared.read_settings()) as engine:
         if as_json:
@@ -195,7 +195,7 @@ def history(as_json: shared.AsJson = False) -> None:
 def _act(
     act: "Act", who: str | None, why: str, version: int | None, as_json: bool, *, force: bool = False
 ) -> None:
-    from stallwart.serving.operate import act_on_rollout
+    from stallwart.serving.rollouts.operate import act_on_rollout
 
     by = shared.operator(who)
     with ready_database(shared.read_settings()) as engine:
