@@ -34,7 +34,7 @@ def band_edges(scores: ArrayLike, count: int, doubt: float = 1e-5) -> Floats:
     rule of Dalenius and Hodges (1959), JASA 54. Few different scores make fewer bands.
 
     Args:
-        scores: (n,) calibrated probabilities, in [0, 1], of a typical time: of what is called, or of the rest.
+        scores: (n,) calibrated probabilities, in [0, 1], of a typical time: of calls, or of the rest.
         count: bands wanted, >= 1.
         doubt: >= 0, added to scores. Far less than in `drawing_probabilities`: there it sees to it that low
             bands are drawn enough, here it would cut up listings that scores do not tell apart.
