@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from stallwart.core.settings import Settings
 from stallwart.store import claims, sessions
@@ -32,7 +32,7 @@ def now_ms() -> int:
 class Reviewer:
     def __init__(self, engine: Engine, user: User, chance: random.Random, pause: float):
         self.engine, self.user, self._chance, self._pause = engine, user, chance, pause
-        self.times: dict[str, list[float]] = defaultdict(list)
+        self.times: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.claimed: list[str] = []
         self.finished: list[str] = []
         self.failed: Exception | None = None
@@ -44,57 +44,58 @@ class Reviewer:
 
     def work(self, until: float) -> None:
         try:
-            task: Task | None = None
             time.sleep(self._chance.random() * self._pause)
-            while time.monotonic() < until:
-                if task is None:
-                    with self._timed("task page"):
-                        self._enter()
-                        task = self._next()
-                if task is None:
-                    return
+            with self._timed("task page"):
+                self._enter()
+                task = self._next(None)
+            while task is not None:
                 time.sleep(self._pause * (0.5 + self._chance.random()))
                 if len(self.finished) % _EACH == 0:
                     with self._timed("queue page"):
                         self._enter()
                         with self._timed("counts"), reading(self.engine) as connection:
                             counts(connection, now_ms())
+                if time.monotonic() > until:
+                    break
                 with self._timed("verdict and next page"):
                     self._enter()
-                    self._finish(task)
-                    task = self._next()
+                    task = self._next(task)
             if task is not None:
-                self._finish(task)
+                with writing(self.engine) as connection:
+                    self._finish(connection, task)
         except Exception as err:  # noqa: BLE001  raised by the thread that waits
             self.failed = err
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.thread_time()
         yield
-        self.times[name].append(time.perf_counter() - began)
+        self.times[name].append((time.perf_counter() - began, time.thread_time() - busy))
 
     def _enter(self) -> None:
         with self._timed("session"), reading(self.engine) as connection:
             assert sessions.read_session(connection, self._token, self._settings, now_ms())
 
-    def _finish(self, task: Task) -> None:
+    def _finish(self, connection: Connection, task: Task) -> None:
         answers = {task.policy or "policy_0": self._chance.choice((Answer.YES, Answer.NO))}
-        with self._timed("finish"), writing(self.engine) as connection:
-            claims.finish(connection, self.user, task.task_id, answers, now_ms=now_ms())
+        claims.finish(connection, self.user, task.task_id, answers, now_ms=now_ms())
         self.finished.append(task.task_id)
 
-    def _next(self) -> Task | None:
-        with self._timed("claim"), writing(self.engine) as connection:
-            task = claims.claim_next(connection, self.user, now_ms=now_ms(), lease_ms=LEASE_MS)
-        if task is None:
-            return None
+    def _next(self, before: Task | None) -> Task | None:
+        """Answer a task, take the next one and note that it is seen, at once; then read its page."""
+        with self._timed("write"), writing(self.engine) as connection:
+            if before is not None:
+                with self._timed("  finish"):
+                    self._finish(connection, before)
+            with self._timed("  claim"):
+                task = claims.claim_next(connection, self.user, now_ms=now_ms(), lease_ms=LEASE_MS)
+            if task is None:
+                return None
+            seen = View(self.user.user_id, task.listing_id, "task", now_ms(), task.decision_id, task.task_id)
+            add_views(connection, [seen])
         self.claimed.append(task.task_id)
         with self._timed("read"):
             self._read(task)
-        seen = View(self.user.user_id, task.listing_id, "task", now_ms(), task.decision_id, task.task_id)
-        with self._timed("view"), writing(self.engine) as connection:
-            add_views(connection, [seen])
         return task
 
     def _read(self, task: Task) -> None:

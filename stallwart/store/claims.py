@@ -13,7 +13,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    and_,
+    Select,
+    bindparam,
     func,
     insert,
     literal_column,
@@ -48,6 +49,90 @@ _LONGEST_REASON = 500
 SUPERSEDED = "a later decision took its place"
 
 
+_OPENED: dict[str, Any] = {"state": State.OPEN.value, "claimed_by": None, "leased_until_ms": 0}
+
+
+def _lanes_query() -> Select[Any]:
+    """Each lane and its highest rank: one look into the index for each, however many tasks are open.
+
+    A loose index scan, which neither database does by itself.
+    """
+    is_open: ColumnElement[str] = literal_column("'open'")
+    first = select(func.min(tasks.c.lane).label("lane")).where(IS_OPEN).cte("lanes", recursive=True)
+    after, top = tasks.alias("after"), tasks.alias("top")
+    later = select(func.min(after.c.lane)).where(after.c.state == is_open, after.c.lane > first.c.lane)
+    lanes = first.union_all(select(later.scalar_subquery()).where(first.c.lane.is_not(None)))
+    highest = select(func.max(top.c.rank)).where(top.c.state == is_open, top.c.lane == lanes.c.lane)
+    return select(lanes.c.lane, highest.scalar_subquery()).where(lanes.c.lane.is_not(None))
+
+
+def _first_of_lane() -> Select[Any]:
+    """The open task of a lane with the highest rank that a person may have."""
+    mine = tasks.alias("mine")
+    at_it = select(mine.c.decision_id).where(
+        mine.c.state == literal_column("'claimed'"), mine.c.claimed_by == bindparam("whose")
+    )
+    # What they said in this very task and took back is no reason
+    elsewhere = or_(verdicts.c.task_id.is_(None), verdicts.c.task_id != tasks.c.task_id)
+    said = select(verdicts.c.seq).where(
+        verdicts.c.decision_id == tasks.c.decision_id, verdicts.c.who == bindparam("name"), elsewhere
+    )
+    skipped = select(task_skips.c.at_ms).where(
+        task_skips.c.task_id == tasks.c.task_id,
+        task_skips.c.user_id == bindparam("whose"),
+        task_skips.c.at_ms > bindparam("since_ms"),
+    )
+    columns = (tasks.c.seq, tasks.c.rank, tasks.c.kind, tasks.c.decision_id, tasks.c.listing_id)
+    query = select(*columns).where(
+        IS_OPEN,
+        tasks.c.lane == bindparam("lane"),
+        tasks.c.decision_id.not_in(at_it),
+        or_(tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]), not_(said.exists())),
+        not_(skipped.exists()),
+    )
+    return query.order_by(tasks.c.rank.desc(), tasks.c.seq.desc()).limit(1).with_for_update(skip_locked=True)
+
+
+# Made once: to make such a statement costs more than to run it
+_LANES = _lanes_query()
+_FIRST_OF_LANE = _first_of_lane()
+_OVER = select(tasks.c.seq).where(IS_CLAIMED, tasks.c.leased_until_ms <= bindparam("now_ms"))
+_ANY_OVER = _OVER.limit(1)
+_REOPEN = (
+    update(tasks)
+    .where(tasks.c.seq.in_(_OVER.with_for_update(skip_locked=True)), IS_CLAIMED)
+    .values(**_OPENED)
+)
+_LAST_DECISION = (
+    select(decisions.c.decision_id)
+    .where(decisions.c.listing_id == bindparam("listing"))
+    .order_by(decisions.c.seq.desc())
+    .limit(1)
+)
+_CLAIM = (
+    update(tasks)
+    .where(tasks.c.seq == bindparam("at"), IS_OPEN)
+    .values(state=State.CLAIMED.value, claimed_by=bindparam("whose"), leased_until_ms=bindparam("until"))
+    .returning(*TASK_COLUMNS)
+)
+_FINISH = (
+    update(tasks)
+    .where(
+        tasks.c.task_id == bindparam("which"),
+        tasks.c.claimed_by == bindparam("whose"),
+        tasks.c.state.in_((State.CLAIMED.value, State.CANCELLED.value)),
+    )
+    .values(
+        state=State.DONE.value,
+        leased_until_ms=0,
+        ended_at_ms=bindparam("now_ms"),
+        ended_by=bindparam("whose"),
+    )
+    .returning(*TASK_COLUMNS)
+)
+_NAME_VERDICT = update(tasks).where(tasks.c.seq == bindparam("at")).values(verdict_id=bindparam("said"))
+
+
 def claim_next(
     connection: Connection, user: User, *, now_ms: int, lease_ms: int, policy: str | None = None
 ) -> Task | None:
@@ -75,13 +160,8 @@ def claim_next(
         if best["kind"] in OF_THE_QUEUE and _superseded(connection, best):
             cancel(connection, [best["decision_id"]], SUPERSEDED, now_ms)
             continue
-        values = {
-            "state": State.CLAIMED.value,
-            "claimed_by": user.user_id,
-            "leased_until_ms": now_ms + lease_ms,
-        }
-        won = update(tasks).where(tasks.c.seq == best["seq"], IS_OPEN).values(**values)
-        row = connection.execute(won.returning(*TASK_COLUMNS)).mappings().first()
+        values = {"at": best["seq"], "whose": user.user_id, "until": now_ms + lease_ms}
+        row = connection.execute(_CLAIM, values).mappings().first()
         if row is not None:
             return task_of(row)
 
@@ -183,22 +263,8 @@ def finish(
         ConflictError: this person does not have it any more, or has finished it.
         DataError: no answers, or a note that is too long.
     """
-    mine = and_(
-        tasks.c.task_id == task_id,
-        tasks.c.claimed_by == user.user_id,
-        tasks.c.state.in_((State.CLAIMED.value, State.CANCELLED.value)),
-    )
-    values = {
-        "state": State.DONE.value,
-        "leased_until_ms": 0,
-        "ended_at_ms": now_ms,
-        "ended_by": user.user_id,
-    }
-    row = (
-        connection.execute(update(tasks).where(mine).values(**values).returning(*TASK_COLUMNS))
-        .mappings()
-        .first()
-    )
+    values = {"which": task_id, "whose": user.user_id, "now_ms": now_ms}
+    row = connection.execute(_FINISH, values).mappings().first()
     if row is None:
         raise _not_theirs(read_task(connection, task_id), user)
     verdict = add_verdict(
@@ -265,32 +331,15 @@ def undo(connection: Connection, user: User, *, now_ms: int, window_ms: int, lea
     return read_task(connection, row["task_id"])
 
 
-_OPENED: dict[str, Any] = {"state": State.OPEN.value, "claimed_by": None, "leased_until_ms": 0}
-
-
 def _end_leases(connection: Connection, now_ms: int) -> None:
     """Open again what nobody has any more; rows that another transaction is at are left to it."""
-    over = select(tasks.c.seq).where(IS_CLAIMED, tasks.c.leased_until_ms <= now_ms)
-    if connection.execute(over.limit(1)).first() is None:
-        return
-    found = over.with_for_update(skip_locked=True)
-    connection.execute(update(tasks).where(tasks.c.seq.in_(found), IS_CLAIMED).values(**_OPENED))
+    if connection.execute(_ANY_OVER, {"now_ms": now_ms}).first() is not None:
+        connection.execute(_REOPEN, {"now_ms": now_ms})
 
 
 def _lanes(connection: Connection) -> list[tuple[str, float]]:
-    """Each lane that has open tasks with its highest rank, the highest first.
-
-    One look into the index for each lane, and one for its rank, however many tasks are open (a loose index
-    scan; neither database does it by itself).
-    """
-    first = select(func.min(tasks.c.lane).label("lane")).where(IS_OPEN).cte("lanes", recursive=True)
-    after, top = tasks.alias("after"), tasks.alias("top")
-    is_open: ColumnElement[str] = literal_column("'open'")
-    later = select(func.min(after.c.lane)).where(after.c.state == is_open, after.c.lane > first.c.lane)
-    lanes = first.union_all(select(later.scalar_subquery()).where(first.c.lane.is_not(None)))
-    highest = select(func.max(top.c.rank)).where(top.c.state == is_open, top.c.lane == lanes.c.lane)
-    query = select(lanes.c.lane, highest.scalar_subquery()).where(lanes.c.lane.is_not(None))
-    found = [(str(lane), float(rank)) for lane, rank in connection.execute(query) if rank is not None]
+    """Each lane that has open tasks with its highest rank, the highest first."""
+    found = [(str(lane), float(rank)) for lane, rank in connection.execute(_LANES) if rank is not None]
     return sorted(found, key=lambda one: -one[1])
 
 
@@ -299,49 +348,19 @@ def _best(
 ) -> RowMapping | None:
     """The task of the highest rank in these lanes, which are sorted, that the person may have."""
     best: RowMapping | None = None
-    columns = (tasks.c.seq, tasks.c.rank, tasks.c.kind, tasks.c.decision_id, tasks.c.listing_id)
-    allowed = _allowed(user, now_ms)
+    asked = {"whose": user.user_id, "name": user.name, "since_ms": now_ms - _DAY_MS}
     for lane, highest in lanes:
         if best is not None and best["rank"] >= highest:
             break
-        query = (
-            select(*columns)
-            .where(IS_OPEN, tasks.c.lane == lane, allowed)
-            .order_by(tasks.c.rank.desc(), tasks.c.seq.desc())
-            .limit(1)
-        )
-        row = connection.execute(query.with_for_update(skip_locked=True)).mappings().first()
+        row = connection.execute(_FIRST_OF_LANE, {**asked, "lane": lane}).mappings().first()
         if row is not None and (best is None or row["rank"] > best["rank"]):
             best = row
     return best
 
 
-def _allowed(user: User, now_ms: int) -> ColumnElement[bool]:
-    mine = tasks.alias("mine")
-    at_it = select(mine.c.decision_id).where(
-        mine.c.state == literal_column("'claimed'"), mine.c.claimed_by == user.user_id
-    )
-    # What they said in this very task and took back is no reason
-    elsewhere = or_(verdicts.c.task_id.is_(None), verdicts.c.task_id != tasks.c.task_id)
-    said = select(verdicts.c.seq).where(
-        verdicts.c.decision_id == tasks.c.decision_id, verdicts.c.who == user.name, elsewhere
-    )
-    skipped = select(task_skips.c.at_ms).where(
-        task_skips.c.task_id == tasks.c.task_id,
-        task_skips.c.user_id == user.user_id,
-        task_skips.c.at_ms > now_ms - _DAY_MS,
-    )
-    return and_(
-        tasks.c.decision_id.not_in(at_it),
-        or_(tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]), not_(said.exists())),
-        not_(skipped.exists()),
-    )
-
-
 def _superseded(connection: Connection, row: RowMapping) -> bool:
     """Whether the listing has a later decision; one look into an index."""
-    last = select(decisions.c.decision_id).where(decisions.c.listing_id == row["listing_id"])
-    found = connection.execute(last.order_by(decisions.c.seq.desc()).limit(1)).scalar()
+    found = connection.execute(_LAST_DECISION, {"listing": row["listing_id"]}).scalar()
     return found is not None and found != row["decision_id"]
 
 
@@ -384,7 +403,7 @@ def _cancel_own(connection: Connection, task: Task, reason: str, now_ms: int) ->
 
 
 def _name_verdict(connection: Connection, seq: int, verdict: Verdict) -> None:
-    connection.execute(update(tasks).where(tasks.c.seq == seq).values(verdict_id=verdict.verdict_id))
+    connection.execute(_NAME_VERDICT, {"at": seq, "said": verdict.verdict_id})
 
 
 def _reason(given: str) -> str:

@@ -8,11 +8,13 @@ left with synchronous_commit off. Passwords are in no message.
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -39,6 +41,7 @@ _POSTGRES_OPTIONS = {
     "tcp_user_timeout": 10_000,
     "application_name": "stallwart",
 }
+_TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _POSTGRES_SESSION = f"""
 SELECT set_config('lock_timeout', '{_WAIT_MS}', false),
        set_config('statement_timeout', '{2 * _WAIT_MS}', false),
@@ -113,6 +116,7 @@ def _open_sqlite(url: URL) -> Engine:
     except OSError as err:
         raise ConfigError(f"{path}: cannot be opened ({err.strerror or err})") from None
     engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True)
+    _TURNS[engine] = threading.Lock()
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -177,8 +181,24 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextlib.contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: committed when the block ends well, and on the disk then."""
-    with engine.begin() as connection:
+    with _turn(engine), engine.begin() as connection:
         yield connection
+
+
+@contextlib.contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """On SQLite wait for this process's other threads here.
+
+    SQLite itself waits by asking again after ever longer pauses, so that of many threads some would wait a
+    second for a lock that is free most of the time. Whoever waits too long goes on, and SQLite says what is.
+    """
+    lock = _TURNS.get(engine)
+    mine = lock is not None and lock.acquire(timeout=_WAIT_MS / 1000)
+    try:
+        yield
+    finally:
+        if lock is not None and mine:
+            lock.release()
 
 
 def failure_of(err: SQLAlchemyError) -> str:

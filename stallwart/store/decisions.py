@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.decision import Cause, Decision, Limits
 from stallwart.store.draws import Draw, add_draws
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _ROWS = 256  # of one INSERT: SQLite takes 32,766 values
+_BY_ID = select(*(decisions.c[name] for name in READ)).where(decisions.c.decision_id == bindparam("wanted"))
 _THRESHOLDS = TypeAdapter(dict[str, Limits])
 
 
@@ -185,8 +186,7 @@ def find(connection: Connection, wanted: Sequence[Wanted]) -> list[Decision | Co
 
 def read_decision(connection: Connection, decision_id: str) -> Decision | None:
     """The decision with this id, as it was answered; None where there is none."""
-    query = select(*(decisions.c[name] for name in READ)).where(decisions.c.decision_id == decision_id)
-    row = connection.execute(query).first()
+    row = connection.execute(_BY_ID, {"wanted": decision_id}).first()
     return None if row is None else _decision(row)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.decision import Action
 from stallwart.store.statements import statements
@@ -46,15 +46,8 @@ def seller_history(connection: Connection, seller_id: str, limit: int = 20) -> l
         seller_id: as the market names the seller.
         limit: the most listings that are read.
     """
-    columns = (
-        revisions.c.listing_id,
-        revisions.c.revision,
-        revisions.c.title,
-        revisions.c.stored_at_ms,
-    )
-    query = select(*columns).where(revisions.c.seller_id == seller_id)
     last: dict[str, Any] = {}
-    for row in connection.execute(query.order_by(revisions.c.stored_at_ms.desc()).limit(_EDITS * limit)):
+    for row in connection.execute(_PUBLISHED, {"seller": seller_id, "most": _EDITS * limit}):
         if len(last) < limit or row.listing_id in last:
             last.setdefault(row.listing_id, row)
     decided = _last_decisions(connection, last)
@@ -79,12 +72,21 @@ def _last_decisions(connection: Connection, listings: Collection[str]) -> dict[s
         return {}
     sql = statements(connection.dialect.name)
     ids = [row[1] for row in connection.exec_driver_sql(sql.by_listing, sql.among(listings))]
-    columns = (
-        decisions.c.listing_id,
-        decisions.c.decision_id,
-        decisions.c.action,
-        decisions.c.policies,
-        decisions.c.decided_at_ms,
-    )
-    rows = connection.execute(select(*columns).where(decisions.c.decision_id.in_(ids)))
+    rows = connection.execute(_DECIDED, {"ids": ids})
     return {row.listing_id: row for row in rows}
+
+
+# Made once: to make a statement costs as much as to run it
+_PUBLISHED = (
+    select(revisions.c.listing_id, revisions.c.revision, revisions.c.title, revisions.c.stored_at_ms)
+    .where(revisions.c.seller_id == bindparam("seller"))
+    .order_by(revisions.c.stored_at_ms.desc())
+    .limit(bindparam("most"))
+)
+_DECIDED = select(
+    decisions.c.listing_id,
+    decisions.c.decision_id,
+    decisions.c.action,
+    decisions.c.policies,
+    decisions.c.decided_at_ms,
+).where(decisions.c.decision_id.in_(bindparam("ids", expanding=True)))

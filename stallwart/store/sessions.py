@@ -10,7 +10,7 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from stallwart.core.errors import NotFoundError, SignInError
 from stallwart.core.settings import Settings
@@ -62,6 +62,18 @@ class NewSession:
 
 
 _COLUMNS = [sessions.c[name] for name in Session.__slots__ if name != "user"]
+_READ = (  # made once: to make a statement costs as much as to run it
+    select(*_COLUMNS, *USER_COLUMNS[:5], users.c.password_at_ms, users.c.disabled_at_ms)
+    .add_columns(users.c.created_at_ms.label("joined_at_ms"))
+    .join_from(sessions, users, users.c.user_id == sessions.c.user_id)
+    .where(
+        sessions.c.token_hash == bindparam("token"),
+        sessions.c.revoked_at_ms.is_(None),
+        sessions.c.expires_at_ms > bindparam("now_ms"),
+        sessions.c.seen_at_ms > bindparam("seen_ms"),
+        users.c.disabled_at_ms.is_(None),
+    )
+)
 
 
 def confirm(
@@ -149,19 +161,13 @@ def read_session(connection: Connection, token: str, settings: Settings, now_ms:
     """
     if len(token) > _LONGEST_TOKEN:
         return None
-    query = (
-        select(*_COLUMNS, *USER_COLUMNS[:5], users.c.password_at_ms, users.c.disabled_at_ms)
-        .add_columns(users.c.created_at_ms.label("joined_at_ms"))
-        .join_from(sessions, users, users.c.user_id == sessions.c.user_id)
-        .where(
-            sessions.c.token_hash == _digest(token),
-            sessions.c.revoked_at_ms.is_(None),
-            sessions.c.expires_at_ms > now_ms,
-            sessions.c.seen_at_ms > now_ms - _idle_ms(settings),
-            users.c.disabled_at_ms.is_(None),
+    row = (
+        connection.execute(
+            _READ, {"token": _digest(token), "now_ms": now_ms, "seen_ms": now_ms - _idle_ms(settings)}
         )
+        .mappings()
+        .first()
     )
-    row = connection.execute(query).mappings().first()
     if row is None:
         return None
     values = {name: row[name] for name in Session.__slots__ if name != "user"}

@@ -173,6 +173,7 @@ class Count:
 
 
 TASK_COLUMNS = [tasks.c[name] for name in Task.__slots__]
+_OF_DECISION = select(*TASK_COLUMNS).where(tasks.c.decision_id == bindparam("decision")).order_by(tasks.c.seq)
 
 
 def lane_of(assigned_to: str, escalated_to: str | None, policy: str | None, language: str | None) -> str:
@@ -249,8 +250,8 @@ def read_task(connection: Connection, task_id: str) -> Task:
 
 def tasks_of(connection: Connection, decision_id: str) -> list[Task]:
     """All tasks about a decision, in the order in which they were made."""
-    query = select(*TASK_COLUMNS).where(tasks.c.decision_id == decision_id).order_by(tasks.c.seq)
-    return [task_of(row) for row in connection.execute(query).mappings()]
+    rows = connection.execute(_OF_DECISION, {"decision": decision_id}).mappings()
+    return [task_of(row) for row in rows]
 
 
 def counts(connection: Connection, now_ms: int) -> list[Count]:

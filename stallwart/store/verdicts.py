@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
@@ -146,8 +146,12 @@ def valid_verdict(connection: Connection, decision_id: str) -> Verdict | None:
 
 def read_verdicts(connection: Connection, decision_id: str) -> list[Verdict]:
     """All that was said of a decision, in the order in which it was."""
-    query = select(verdicts).where(verdicts.c.decision_id == decision_id).order_by(verdicts.c.seq)
-    return [_verdict(row) for row in connection.execute(query)]
+    return [_verdict(row) for row in connection.execute(_OF_DECISION, {"decision": decision_id})]
+
+
+_OF_DECISION = (
+    select(verdicts).where(verdicts.c.decision_id == bindparam("decision")).order_by(verdicts.c.seq)
+)
 
 
 def _check(answers: Mapping[str, Answer], who: str, note: str | None) -> None:
