@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     )
     review_harms: str = Field(
         default="",
-        description="Harm of a missed violation of single policies, as weapons=10,tobacco=2; 1 for the others.",
+        description="Harm of a missed violation by policy, as weapons=10,tobacco=2; 1 for the others.",
     )
     review_halving_hours: float = Field(
         default=6.0,
