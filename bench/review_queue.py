@@ -33,6 +33,7 @@ from bench.queues.fill import fill
 from bench.queues.work import LEASE_MS, Reviewer, now_ms
 from stallwart.core.settings import Settings
 from stallwart.store import claims
+from stallwart.store.board import Board
 from stallwart.store.database import open_database, upgrade, writing
 from stallwart.store.passwords import Passwords
 from stallwart.store.people import Role, add_user
@@ -71,7 +72,8 @@ def people(engine: Engine, count: int, policies: list[str]) -> list:
 
 def work(engine: Engine, users: list, seconds: float, pause: float) -> list[Reviewer]:
     until = time.monotonic() + seconds
-    crew = [Reviewer(engine, user, random.Random(number), pause) for number, user in enumerate(users)]
+    board = Board(engine, now_ms)
+    crew = [Reviewer(engine, board, user, random.Random(number), pause) for number, user in enumerate(users)]
     threads = [threading.Thread(target=one.work, args=(until,)) for one in crew]
     for thread in threads:
         thread.start()

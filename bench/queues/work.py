@@ -10,13 +10,14 @@ from sqlalchemy import Connection, Engine
 
 from stallwart.core.settings import Settings
 from stallwart.store import claims, sessions
+from stallwart.store.board import Board
 from stallwart.store.database import reading, writing
 from stallwart.store.decisions import read_decision, read_revision
 from stallwart.store.feedback import read_feedback
 from stallwart.store.history import seller_history
 from stallwart.store.passwords import Passwords
 from stallwart.store.people import User
-from stallwart.store.tasks import Task, counts, tasks_of
+from stallwart.store.tasks import Task, tasks_of
 from stallwart.store.verdicts import Answer, read_verdicts
 from stallwart.store.views import View, add_views
 
@@ -30,8 +31,10 @@ def now_ms() -> int:
 
 
 class Reviewer:
-    def __init__(self, engine: Engine, user: User, chance: random.Random, pause: float):
-        self.engine, self.user, self._chance, self._pause = engine, user, chance, pause
+    def __init__(self, engine: Engine, board: Board, user: User, chance: random.Random, pause: float):
+        self.engine, self.board, self.user, self._chance, self._pause = (
+            engine, board, user, chance, pause,
+        )  # fmt: skip
         self.times: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.claimed: list[str] = []
         self.finished: list[str] = []
@@ -53,8 +56,8 @@ class Reviewer:
                 if len(self.finished) % _EACH == 0:
                     with self._timed("queue page"):
                         self._enter()
-                        with self._timed("counts"), reading(self.engine) as connection:
-                            counts(connection, now_ms())
+                        with self._timed("counts"):
+                            self.board.latest()
                 if time.monotonic() > until:
                     break
                 with self._timed("verdict and next page"):
