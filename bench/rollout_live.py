@@ -69,7 +69,6 @@ def service(folder: Path, bundle: Path, *more: str) -> Iterator[tuple[Server, di
     environment = {
         "STALLWART_DATA_DIR": str(folder / "data"),
         "STALLWART_CACHE_DIR": str(folder / "cache"),
-        "STALLWART_ROLLOUT_SECONDS": "0.5",
     }
     stallwart("db", "upgrade", environment=environment)
     key, port = make_key(environment), free_port()
@@ -278,7 +277,7 @@ def shadow(folder: Path, given: argparse.Namespace) -> bool:
         capacity = load(given.seconds / 2, connections=8)["per_second"]
         plan = plan_of(_STEPS, hours=1)
         ratios = []
-        for _ in range(given.rounds):
+        for number in range(given.rounds):
             alone = load(given.seconds, connections=64, rate=capacity / 2)["p99_ms"]
             begin(folder, environment, given.challenger, plan)
             time.sleep(5)
@@ -291,6 +290,10 @@ def shadow(folder: Path, given: argparse.Namespace) -> bool:
                 f" shadow, which came to {told}"
             )
             ratios.append(beside / alone)
+            if number:
+                stallwart("rollout", "abort", "--why", "bench", environment=environment)
+                time.sleep(3)
+                continue
             before = scored()
             flood = load(given.seconds / 2, connections=256, rate=3 * capacity)
             told = dict(scored() - before)
@@ -317,7 +320,7 @@ def main() -> None:
     parser.add_argument("--listings", type=Path, nargs="+", default=[])
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     print(f"cores: {cores()}, seed {given.seed}")

@@ -6,6 +6,7 @@ so nothing of the training texts is stored in a bundle.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from stallwart.content.text import normalise
 
 BUCKETS = 2**17  # for words and for characters each
 MAX_CHARS = 2000  # of a text that are read; later ones repeat what the first said, and cost linearly
+_RECENT = 64  # texts
 VERSION = "words 1-2 and characters 2-5, as written and normalised, 2**17 buckets each"
 
 
@@ -36,6 +38,7 @@ class Lexicon:
         }
         self._words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **shared)
         self._characters = HashingVectorizer(ngram_range=(2, 5), analyzer="char_wb", **shared)
+        self._recent = lru_cache(_RECENT)(self._row)
 
     def rows(self, texts: Iterable[str]) -> csr_matrix:
         """(n, width) sparse float32 ones where a text holds an n-gram; empty without words."""
@@ -45,9 +48,17 @@ class Lexicon:
         return joined.astype(np.float32)
 
     def row(self, text: str) -> NDArray[np.int64]:
-        """(m,) numbers of the buckets that one text fills, ascending; bucket 0 without words."""
+        """(m,) numbers of the buckets that one text fills, ascending; bucket 0 without words. Read only.
+
+        The last few are remembered: two bundles that read the same listing need them once.
+        """
+        return self._recent(text[:MAX_CHARS])
+
+    def _row(self, text: str) -> NDArray[np.int64]:
         one = self.rows([text])
-        return one.indices.astype(np.int64) if one.nnz else np.zeros(1, dtype=np.int64)
+        found = one.indices.astype(np.int64) if one.nnz else np.zeros(1, dtype=np.int64)
+        found.flags.writeable = False
+        return found
 
 
 def _both_views(text: str) -> str:

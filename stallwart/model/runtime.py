@@ -64,7 +64,7 @@ class Scorer:
         text, photo = _encoders(bundle.folder, settings, beside)
         self.embedder = Embedder(text, photo, settings, cache)
         self._heads = open_session(bundle.folder / HEADS)
-        self._lexicon = Lexicon()
+        self._lexicon: Lexicon = beside._lexicon if beside else Lexicon()
         shape = self._heads.get_outputs()[0].shape
         if shape[-1] != len(bundle.taxonomy.ids):
             raise BundleError(

@@ -34,6 +34,7 @@ from stallwart.store.rollouts import lease
 
 _LEASE_MS = 10_000
 _IDLE = 9.0  # times as long as a look took, until the next one: it shares the cores with the answers
+_SHADOW = 5.0  # times as rarely in shadow, where nobody can be harmed
 
 
 class Control:
@@ -79,7 +80,10 @@ class Control:
             return
         started = time.monotonic()
         self._look(routing, routing.rollout, routing.plan)
-        self._busy_until = started + (1 + _IDLE) * (time.monotonic() - started)
+        until = started + (1 + _IDLE) * (time.monotonic() - started)
+        if routing.rollout.stage is Stage.SHADOW:
+            until = max(until, started + _SHADOW * self._settings.rollout_seconds)
+        self._busy_until = until
 
     def close(self) -> None:
         """Write what waits, if the database takes it."""
