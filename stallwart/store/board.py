@@ -71,7 +71,7 @@ class Board:
         return last
 
     def _count_behind(self) -> None:
-        """Who asks next gets the new count; where the database fails the last one stays until it is too old."""
+        """Who asks next gets the new count; where it fails the last one stays until it is too old."""
         try:
             with contextlib.suppress(StoreError):
                 self._count()
