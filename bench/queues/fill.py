@@ -32,6 +32,9 @@ def fill(engine: Engine, decided: int, open_tasks: int) -> list[str]:
             driver: Any = connection.connection.driver_connection
             driver.execute("PRAGMA synchronous=OFF")
             driver.execute("PRAGMA cache_size=-200000")
+        else:
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.commit()
         chance = random.Random(20261)
         now = now_ms()
         every = max(1, decided // (2 * open_tasks))
@@ -54,6 +57,8 @@ def fill(engine: Engine, decided: int, open_tasks: int) -> list[str]:
             _insert(connection, audit_draws, (_draw(row) for row in made if row["kind"] == Kind.AUDIT))
             connection.commit()  # SQLite's; COPY commits by itself
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET statement_timeout = 0")
         connection.execute(text("VACUUM ANALYZE" if engine.dialect.name == "postgresql" else "ANALYZE"))
     engine.dispose()  # SQLite's connection of above does not wait for the disk
     return POLICIES
