@@ -180,7 +180,8 @@ def history(as_json: shared.AsJson = False) -> None:
     if as_json:
         shared.print_json([_plain(row) for row in rows])
         return
-    table = Table("Rollout", "Challenger", "Stage", "Since", Column("Why", ratio=1), box=None)
+    names = [Column(name, no_wrap=True) for name in ("Rollout", "Challenger", "Stage", "Since")]
+    table = Table(*names, Column("Why", ratio=1), box=None)
     for row in rows:
         table.add_row(
             row.rollout_id,
@@ -272,6 +273,8 @@ def _interval(one: dict[str, Any], factor: float, unit: str) -> str:
 
 def _ms(ends: list[float | None]) -> str:
     lower, upper = ends
+    if not lower and upper is None:
+        return "not known yet"
     return f"{lower or 0:.0f} ms or more" if upper is None else f"{lower or 0:.0f} to {upper:.0f} ms"
 
 

@@ -297,7 +297,7 @@ def _fall(plan: Plan, name: str, told: Difference, drop: float, comparison: Comp
     )
     words = (
         f"{_upper(name)} of the challenger minus the champion's: {points}, from {told.rows:,} verdicts;"
-        f" at least {-100 * drop:+.1f}"
+        f" at least {0 - 100 * drop:+.1f}"
     )
     return _judged(
         plan,
@@ -307,7 +307,7 @@ def _fall(plan: Plan, name: str, told: Difference, drop: float, comparison: Comp
             "advance",
             told.value,
             *(told.lower, told.upper),
-            -drop,
+            0 - drop,
             evidence,
             evidence_limit(plan, name),
             *comparison.verdicts,
