@@ -30,9 +30,9 @@ def stallwart(tmp_path, monkeypatch, capsys):
 
 def test_a_new_database_is_made_once_and_shown(stallwart):
     code, out, err = stallwart("db", "status")
-    assert (code, "needed 0002" in out) == (2, True)
+    assert (code, "needed 0003" in out) == (2, True)
     assert "run: stallwart db upgrade" in err
-    assert stallwart("db", "upgrade")[1].endswith("schema none -> 0002\n")
+    assert stallwart("db", "upgrade")[1].endswith("schema none -> 0003\n")
     assert "is up to date" in stallwart("db", "upgrade")[1]
     code, out, _ = stallwart("db", "status", "--json")
     assert code == 0
