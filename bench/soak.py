@@ -85,6 +85,7 @@ class Load:
     def head(self, path: str) -> bytes:
         key = self.server.key
         lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        lines += "Content-Type: application/json\r\n"
         return lines.encode() + b"Content-Length: %d\r\n\r\n"
 
     def body(self, number: int) -> bytes:

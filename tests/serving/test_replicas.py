@@ -123,6 +123,7 @@ class Load:
         one = self.pair[lane % len(self.pair)]
         connection, number = Connection("127.0.0.1", one.port), 0
         head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {one.key}\r\n"
+        head += "Content-Type: application/json\r\n"
         while not self.ended:
             number += 1
             listing = {"listing_id": f"{id(self)} {lane} {number}", "title": f"vodka {number}"}
