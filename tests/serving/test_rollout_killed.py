@@ -111,10 +111,11 @@ def check(database):
     return len(rollouts), sum(one.version for one in rollouts)
 
 
-def moved(database):
-    """Moves of all rollouts together."""
+def went_on(database, before):
+    """Whether rollouts moved since, and more than one was begun: a slow machine may still be at its first."""
     with reading(database) as connection:
-        return sum(one.version for one in history(connection, 1_000))
+        rollouts = history(connection, 1_000)
+    return len(rollouts) > 1 and sum(one.version for one in rollouts) > before[1] + 2
 
 
 def test_killed_at_any_moment_a_rollout_is_in_one_stage_and_the_log_verifies(service, database):
@@ -127,7 +128,7 @@ def test_killed_at_any_moment_a_rollout_is_in_one_stage_and_the_log_verifies(ser
         service.process.close()
         service.start()
     before = check(database)
-    wait_until(lambda: moved(database) > before[1] + 2, 60)  # it goes on by itself
+    wait_until(lambda: went_on(database, before), 180)  # it goes on by itself
     caller.stop()
     os.kill(service.pid, signal.SIGKILL)  # what is looked at by several queries stands still
     service.process.join(20)
