@@ -8,7 +8,19 @@ import typer
 from stallwart.core.errors import ConfigError, StallwartError
 
 _INTERRUPTED = 130
-COMMANDS = ("sample", "check", "train", "evaluate", "compare", "score", "explain", "tune", "serve", "replay")
+COMMANDS = (
+    "sample",
+    "check",
+    "train",
+    "evaluate",
+    "compare",
+    "score",
+    "explain",
+    "tune",
+    "serve",
+    "replay",
+    "watch",
+)
 GROUPS = ("db", "keys", "webhooks", "bundles", "rollout", "audit", "users")
 
 

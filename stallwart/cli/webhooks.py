@@ -1,4 +1,4 @@
-"""`stallwart webhooks`: who is told of decisions."""
+"""`stallwart webhooks`: who is told of decisions and alerts."""
 
 import asyncio
 import secrets
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="webhooks",
-    help="Webhooks of the service: who is told of decisions, signed, at least once and in order per listing.",
+    help="Webhooks: who is told of decisions and alerts, signed, at least once and in order per listing.",
     no_args_is_help=True,
 )
 
@@ -32,9 +32,12 @@ WebhookId = Annotated[str, typer.Argument(help="The webhook's id, as `stallwart 
 def add(
     url: Annotated[str, typer.Argument(help="https URL that decisions are POSTed to.")],
     action: Annotated[
-        list[Action],
+        list[Action] | None,
         typer.Option(help="Which decisions it is told; repeat it for several.", show_default=False),
-    ],
+    ] = None,
+    alerts: Annotated[
+        bool, typer.Option("--alerts", help="Tell it of alerts: raised, worse, resolved.")
+    ] = False,
     as_json: shared.AsJson = False,
 ) -> None:
     """Add a webhook; the secret that signs its deliveries is printed now and never again.
@@ -52,12 +55,12 @@ def add(
         from stallwart.store.webhooks import add_webhook
 
         check_webhook_url(url, settings)
-        hook = add_webhook(engine, url, action, wall_ms())
+        hook = add_webhook(engine, url, action or [], wall_ms(), alerts=alerts)
     if as_json:
         shared.print_json({**_facts(hook), "secret": hook.secret})
         return
     print(hook.secret)  # noqa: T201
-    shared.say(f"webhook {hook.webhook_id} is told of: {', '.join(sorted(hook.actions))}")
+    shared.say(f"webhook {hook.webhook_id} is told of: {', '.join(_told(hook))}")
     shared.say("keep the line above: it is not shown again")
 
 
@@ -84,7 +87,7 @@ def list_(as_json: shared.AsJson = False) -> None:
         return
     table = Table(Column("id", no_wrap=True), "url", "actions", "waiting", "oldest", "dead")
     for hook, of in hooks:
-        actions = " ".join(sorted(hook.actions))
+        actions = " ".join(_told(hook))
         waiting, oldest, dead = f"{of.waiting:,}", moment(of.oldest_ms) or "", f"{of.dead:,}"
         table.add_row(hook.webhook_id, hook.url, actions, waiting, oldest, dead)
     Console(highlight=False, markup=False).print(
@@ -196,7 +199,7 @@ async def _send_test(hook: "Webhook", settings: "Settings") -> "Answer":
         decision_id=f"test-{secrets.token_hex(8)}",
         listing_id="stallwart-test",
         revision="0" * 64,
-        action=min(hook.actions),
+        action=min(hook.actions, default=Action.ALLOW),
         policies=(),
         reason="a test of the webhook; no listing was decided about",
         scores=None,
@@ -211,11 +214,16 @@ async def _send_test(hook: "Webhook", settings: "Settings") -> "Answer":
         return await post_signed(client, hook, f"test_{secrets.token_hex(8)}", body, settings, wall_ms)
 
 
+def _told(hook: "Webhook") -> list[str]:
+    return [*sorted(hook.actions), *(["alerts"] if hook.alerts else [])]
+
+
 def _facts(hook: "Webhook") -> dict[str, Any]:
     return {
         "webhook_id": hook.webhook_id,
         "url": hook.url,
         "actions": sorted(hook.actions),
+        "alerts": hook.alerts,
         "created": moment(hook.created_at_ms),
     }
 

@@ -201,3 +201,14 @@ class Settings(BaseSettings):
         le=1,
         description="Share of verdicts followed by a blind task with a known answer.",
     )
+
+    # Watch
+    watch_seconds: float = Field(
+        default=60.0, ge=1, le=86_400, description="How often `stallwart watch` runs its steps."
+    )
+    watch_lease_seconds: float = Field(
+        default=120.0,
+        ge=5,
+        le=3_600,
+        description="Time after which another watcher takes over from one that died.",
+    )

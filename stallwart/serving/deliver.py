@@ -1,4 +1,4 @@
-"""Delivers the outbox: decisions to webhooks, at least once and in order per listing.
+"""Delivers the outbox: decisions and alerts to webhooks, at least once and in order per listing.
 
 It works in a thread with an event loop of its own, so the loop that answers requests never waits for it. Each
 webhook has its own places for deliveries under way, so a slow one holds up nobody else. What must be
@@ -7,6 +7,7 @@ remembered is in the database: a process that dies loses a lease and nothing mor
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
@@ -19,13 +20,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import httpx
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from stallwart.core.decision import Decision
 from stallwart.core.settings import Settings
 from stallwart.serving.logs import say
 from stallwart.serving.post import Answer, post_signed, webhook_client
+from stallwart.store.alerts import EVENT_PREFIX, read_event
 from stallwart.store.database import failure_of, reading
 from stallwart.store.decisions import read_decision
 from stallwart.store.outbox import (
@@ -53,7 +54,7 @@ Client = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 class _Job:
     delivery: Delivery
     hook: Webhook
-    decision: Decision | None
+    body: bytes | None  # None where what is to be told is not there any more
 
 
 class Deliverer:
@@ -192,7 +193,7 @@ class Deliverer:
             return []
         hook = read_webhook(self._engine, webhook_id)
         with reading(self._engine) as connection:
-            return [_Job(one, hook, read_decision(connection, one.decision_id)) for one in taken]
+            return [_Job(one, hook, _body(connection, one.decision_id)) for one in taken]
 
     async def _tell(self, client: httpx.AsyncClient, job: _Job) -> None:
         try:
@@ -215,10 +216,9 @@ class Deliverer:
         delivery_id = job.delivery.delivery_id
         if job.hook.removed_at_ms is not None:
             return Outcome(delivery_id, DEAD, REMOVED)
-        if job.decision is None:
+        if job.body is None:
             return Outcome(delivery_id, DEAD, "its decision is not in the database any more")
-        body = job.decision.model_dump_json().encode()
-        answer = await post_signed(client, job.hook, delivery_id, body, self._settings, self._now_ms)
+        answer = await post_signed(client, job.hook, delivery_id, job.body, self._settings, self._now_ms)
         return self._outcome(job.delivery, answer)
 
     def _outcome(self, delivery: Delivery, answer: Answer) -> Outcome:
@@ -238,3 +238,12 @@ class Deliverer:
         longest = self._settings.webhook_max_backoff_ms
         grown = min(longest, self._settings.webhook_backoff_ms * 2 ** (attempts - 1))
         return max(int(self._jitter() * grown), min(asked_ms or 0, longest))
+
+
+def _body(connection: Connection, told: str) -> bytes | None:
+    """What is told under the id of a decision, or of an event of an alert."""
+    if told.startswith(EVENT_PREFIX):
+        event = read_event(connection, told)
+        return None if event is None else json.dumps(event).encode()
+    decision = read_decision(connection, told)
+    return None if decision is None else decision.model_dump_json().encode()

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -462,4 +463,144 @@ cursors = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("seq", BigInteger, nullable=False),
+)
+
+# Who may do what only one process does at a time, until when. Expired, it is anybody's.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("beat_at_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+# The last run of each step of `stallwart watch`.
+watch_steps = Table(
+    "watch_steps",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("ran_at_ms", BigInteger, nullable=False),
+    Column("took_ms", BigInteger, nullable=False),
+    Column("ok_at_ms", BigInteger),  # when it last went well
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("error", Text),
+    Column("told", JSON, nullable=False),  # what it did, in numbers
+)
+
+# What somebody should know. One row from its raising to its resolution, however often it is raised.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("alert_key", Text, nullable=False),  # what it is about: of one key at most one is open
+    Column("severity", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("words", Text, nullable=False),
+    Column("runbook", Text, nullable=False),  # page and anchor in docs/
+    Column("detail", JSON, nullable=False),  # figures and ids; no content of any listing
+    Column("times", Integer, nullable=False),  # how often it was raised
+    Column("first_at_ms", BigInteger, nullable=False),
+    Column("last_at_ms", BigInteger, nullable=False, index=True),
+    Column("is_open", Integer),  # 1, and NULL once it is resolved
+    Column("resolved_at_ms", BigInteger),
+    Column("resolved_by", Text),
+    Column("resolved_why", Text),
+    UniqueConstraint("alert_key", "is_open"),
+)
+
+# What webhooks are told of alerts: raised, worse, resolved.
+alert_events = Table(
+    "alert_events",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("alert_id", Text, ForeignKey("alerts.alert_id"), nullable=False, index=True),
+    Column("event", Text, nullable=False),
+    Column("body", JSON, nullable=False),  # the alert as it was then
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Sums by hour of what was decided and said, of the hour in which the decision was made.
+hourly = Table(
+    "hourly",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),  # since 1970, UTC
+    Column("figure", Text, primary_key=True),  # as `hourly.FIGURES`
+    Column("policy", Text, primary_key=True),  # empty for all
+    Column("bundle", Text, primary_key=True),
+    Column("arm", Text, primary_key=True),
+    Column("amount", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What a serving process says of itself once a minute.
+vitals = Table(
+    "vitals",
+    metadata,
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("process", Text, primary_key=True),
+    Column("answered", Integer, nullable=False),  # requests for decisions since its row before
+    Column("p50_ms", Float),  # of them; NULL without any
+    Column("p99_ms", Float),
+    Column("queue_age_s", Float, nullable=False),
+    Column("cpu_s", Float, nullable=False),  # since its row before
+    Column("resident_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Decided listings as short vectors and facts, a sample of all: what drift and novelty look at. No content.
+sketches = Table(
+    "sketches",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("decision_seq", BigInteger, nullable=False, unique=True),
+    Column("decision_id", Text, nullable=False, index=True),
+    Column("bundle", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("facts", JSON, nullable=False),  # `sketch.Facts`
+    Column("vector", LargeBinary, nullable=False),  # float16: of words, then of photos
+    Column("unlike", Float),  # distance to what the bundle was trained on; NULL where it cannot be known
+)
+
+# How each drift detector stood at each look.
+drift_looks = Table(
+    "drift_looks",
+    metadata,
+    Column("detector", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("evidence", Float, nullable=False),  # -log10 of the smallest p-value of its windows
+    Column("limit", Float, nullable=False),  # -log10 of the level that it was held against
+    Column("detail", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Groups of listings that are unlike the training set.
+novelties = Table(
+    "novelties",
+    metadata,
+    Column("novelty_id", Text, primary_key=True),
+    Column("bundle", Text, nullable=False),
+    Column("words", JSON, nullable=False),  # that set it apart
+    Column("weeks", JSON, nullable=False),  # sampled members by week since 1970
+    Column("size", Integer, nullable=False),  # sampled members
+    Column("stands_for", Float, nullable=False),  # listings in all traffic
+    Column("centre", LargeBinary, nullable=False),  # float16
+    Column("first_at_ms", BigInteger, nullable=False),
+    Column("last_at_ms", BigInteger, nullable=False, index=True),
+    Column("state", Text, nullable=False),  # open, labelled, policy or passed
+    Column("acted_by", Text),
+    Column("acted_at_ms", BigInteger),
+    Column("detail", JSON, nullable=False),
+)
+
+novelty_members = Table(
+    "novelty_members",
+    metadata,
+    Column("novelty_id", Text, primary_key=True),
+    Column("decision_id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("distance", Float, nullable=False),  # to the centre
+    sqlite_with_rowid=False,
 )

@@ -1,4 +1,4 @@
-"""Webhooks: who is told of decisions, by URL and action, and the secret that signs what they are told."""
+"""Webhooks: who is told of decisions and alerts, by URL, and the secret that signs what they are told."""
 
 import secrets
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ from stallwart.store.database import reading
 from stallwart.store.tables import deliveries, webhooks
 
 REMOVED = "the webhook was removed"
+ALERTS = "alert"
+"""What stands among the stored actions of a webhook that is told of alerts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Webhook:
         actions: which decisions it is told.
         created_at_ms: when it was added; earlier decisions are not delivered.
         removed_at_ms: when it was removed; None is not.
+        alerts: whether it is told of alerts.
     """
 
     webhook_id: str
@@ -34,22 +37,26 @@ class Webhook:
     actions: frozenset[Action]
     created_at_ms: int
     removed_at_ms: int | None
+    alerts: bool = False
 
 
-def add_webhook(engine: Engine, url: str, actions: Iterable[Action], now_ms: int) -> Webhook:
+def add_webhook(
+    engine: Engine, url: str, actions: Iterable[Action], now_ms: int, *, alerts: bool = False
+) -> Webhook:
     """A new webhook, stored; the URL was checked before.
 
     Raises:
-        ConfigError: no action.
+        ConfigError: no action, and no alerts.
     """
     wanted = frozenset(actions)
-    if not wanted:
-        raise ConfigError(f"a webhook needs at least one action; there are: {', '.join(Action)}")
+    if not wanted and not alerts:
+        raise ConfigError(f"a webhook needs at least one action, or alerts; actions: {', '.join(Action)}")
     secret = f"whsec_{secrets.token_urlsafe(32)}"
-    hook = Webhook(f"wh_{secrets.token_hex(6)}", url, secret, wanted, now_ms, removed_at_ms=None)
-    values: dict[str, Any] = {name: getattr(hook, name) for name in Webhook.__slots__}
+    hook = Webhook(f"wh_{secrets.token_hex(6)}", url, secret, wanted, now_ms, None, alerts)
+    values: dict[str, Any] = {name: getattr(hook, name) for name in Webhook.__slots__ if name != "alerts"}
+    told = [*sorted(wanted), *([ALERTS] if alerts else [])]
     with engine.begin() as connection:
-        connection.execute(insert(webhooks).values({**values, "actions": sorted(wanted)}))
+        connection.execute(insert(webhooks).values({**values, "actions": told}))
     return hook
 
 
@@ -97,4 +104,6 @@ def remove_webhook(engine: Engine, webhook_id: str, now_ms: int) -> int:
 
 def _webhook(row: Row[Any]) -> Webhook:
     values = dict(row._mapping)
-    return Webhook(**{**values, "actions": frozenset(map(Action, values["actions"]))})
+    told = values["actions"]
+    actions = frozenset(Action(one) for one in told if one != ALERTS)
+    return Webhook(**{**values, "actions": actions, "alerts": ALERTS in told})
