@@ -18,10 +18,19 @@ COMMANDS = (
     "explain",
     "tune",
     "serve",
+    "send",
     "replay",
     "watch",
 )
-GROUPS = ("db", "keys", "webhooks", "bundles", "rollout", "audit", "users")
+GROUPS = (
+    "db",
+    "keys",
+    "webhooks",
+    "bundles",
+    "rollout",
+    "audit",
+    "users",
+)
 
 
 def build(only: str | None = None) -> typer.Typer:
