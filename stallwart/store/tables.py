@@ -604,3 +604,24 @@ novelty_members = Table(
     Column("distance", Float, nullable=False),  # to the centre
     sqlite_with_rowid=False,
 )
+
+# What finds near duplicates of a revision: hashes of its words and photos. It goes with them.
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("revision", Text, nullable=False, unique=True),
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("words", LargeBinary),  # low bytes of its MinHash signature; NULL without or with few words
+    Column("photos", LargeBinary, nullable=False),  # 40 bytes each: coarse and fine hash
+    Column("keys", LargeBinary, nullable=False),  # 8 bytes each: its rows of `fingerprint_keys`
+)
+
+# Buckets of near duplicates: whoever shares one may be near.
+fingerprint_keys = Table(
+    "fingerprint_keys",
+    metadata,
+    Column("key", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
