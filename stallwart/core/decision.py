@@ -15,11 +15,21 @@ class Action(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a decision was made."""
+    """Why a decision was made; see `PEOPLE` for those that a person made."""
 
     NEW = "new"
     EDIT = "edit"
     RESCAN = "rescan"
+    VERDICT = "verdict"
+    APPEAL = "appeal"
+    BULK = "bulk"
+    UNDO = "undo"
+
+
+RULINGS = frozenset({Cause.VERDICT, Cause.APPEAL, Cause.BULK})
+"""What a person ruled, which no model may overturn for the same revision."""
+PEOPLE = RULINGS | {Cause.UNDO}
+"""Causes of decisions that a person made. An undo gives back what a model decided, and its say with it."""
 
 
 class Limits(BaseModel):
@@ -54,5 +64,8 @@ class Decision(BaseModel):
     bundle: str = Field(description="Digest of the bundle that scored.")
     taxonomy: str = Field(description="Digest of the taxonomy that it knows.")
     cause: Cause
+    automatic: bool = Field(
+        default=True, description="Whether no person had a part in it; false for verdict, appeal, bulk, undo."
+    )
     supersedes: str | None = Field(default=None, description="The listing's decision before this one.")
     decided_at_ms: int = Field(description="Milliseconds since 1970, UTC.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select, tuple_
 
-from stallwart.core.decision import Action
+from stallwart.core.decision import PEOPLE, Action
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors
 from stallwart.store.revisions import Revision
@@ -39,9 +39,14 @@ _UNSCORED = {
 _LATE = "was not looked at within the deadline"
 
 
+def by_models(cause: ColumnElement[str]) -> ColumnElement[bool]:
+    """Condition on a column of causes: no person made the decision, so that a model can make it again."""
+    return cause.not_in([one.value for one in PEOPLE])
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which stored decisions are meant.
+    """Which stored decisions of models are meant; what people decided is never replayed.
 
     Attributes:
         since_ms: first moment, in milliseconds since 1970; None begins with the first decision.
@@ -62,14 +67,16 @@ class Window:
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
         """Conditions on `decisions`."""
-        found = self.holds(decisions.c.decided_at_ms)
+        found = [*self.holds(decisions.c.decided_at_ms), by_models(decisions.c.cause)]
         if self.bundle is not None:
             found.append(decisions.c.bundle == self.bundle)
         if not self.every:
             later = decisions.alias("later")
             # A subquery for each row, and no join: one look into the index, whatever PostgreSQL believes
             last = select(func.max(later.c.seq)).where(
-                later.c.listing_id == decisions.c.listing_id, *self.holds(later.c.decided_at_ms)
+                later.c.listing_id == decisions.c.listing_id,
+                *self.holds(later.c.decided_at_ms),
+                by_models(later.c.cause),
             )
             found.append(decisions.c.seq == last.scalar_subquery())
         return found

@@ -118,13 +118,13 @@ class Service:
         looked = self.tools.clock()
         if asked.photos:
             stages["photos"].observe(looked - started)
-        if request_key is not None or not options.rescan:
-            found = self.tools.committer.find(request_key, revision.revision, rescan=options.rescan)
-            known = await self._in_time(found, deadline)
-            stages["find"].observe(self.tools.clock() - looked)
-            if known is not None:
-                self.tools.metrics.repeats.inc()
-                return _told(known)
+        # A rescan too: of what a person ruled about the same content, the ruling is the answer
+        found = self.tools.committer.find(request_key, revision.revision, rescan=options.rescan)
+        known = await self._in_time(found, deadline)
+        stages["find"].observe(self.tools.clock() - looked)
+        if known is not None:
+            self.tools.metrics.repeats.inc()
+            return _told(known)
         kept = self._keep(listing.photos, digests)
         route = self.tools.arms.route(listing)
         work = await self._scored(listing, options, deadline, route)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    and_,
     bindparam,
     func,
     insert,
@@ -24,15 +25,17 @@ from sqlalchemy import (
     update,
 )
 
+from stallwart.core.decision import PEOPLE, Action
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.store.people import Role, User
 from stallwart.store.revisions import storable
-from stallwart.store.tables import decisions, task_skips, tasks, verdicts
+from stallwart.store.tables import decisions, rulings, task_skips, tasks, verdicts
 from stallwart.store.tasks import (
     IS_CLAIMED,
     IS_OPEN,
     OF_THE_QUEUE,
     TASK_COLUMNS,
+    Kind,
     State,
     Task,
     cancel,
@@ -77,17 +80,25 @@ def _first_of_lane() -> Select[Any]:
     said = select(verdicts.c.seq).where(
         verdicts.c.decision_id == tasks.c.decision_id, verdicts.c.who == bindparam("name"), elsewhere
     )
+    # Nor is who decided about the same content: as by a verdict on the decision before this one
+    ruled = select(rulings.c.about).where(
+        rulings.c.revision == tasks.c.revision, rulings.c.who == bindparam("name")
+    )
     skipped = select(task_skips.c.at_ms).where(
         task_skips.c.task_id == tasks.c.task_id,
         task_skips.c.user_id == bindparam("whose"),
         task_skips.c.at_ms > bindparam("since_ms"),
     )
-    columns = (tasks.c.seq, tasks.c.rank, tasks.c.kind, tasks.c.decision_id, tasks.c.listing_id)
+    names = ("seq", "rank", "kind", "decision_id", "listing_id", "revision")
+    columns = [tasks.c[name] for name in names]
     query = select(*columns).where(
         IS_OPEN,
         tasks.c.lane == bindparam("lane"),
         tasks.c.decision_id.not_in(at_it),
-        or_(tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]), not_(said.exists())),
+        or_(
+            tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]),
+            and_(not_(said.exists()), not_(ruled.exists())),
+        ),
         not_(skipped.exists()),
     )
     return query.order_by(tasks.c.rank.desc(), tasks.c.seq.desc()).limit(1).with_for_update(skip_locked=True)
@@ -104,7 +115,7 @@ _REOPEN = (
     .values(**_OPENED)
 )
 _LAST_DECISION = (
-    select(decisions.c.decision_id)
+    select(decisions.c.decision_id, decisions.c.revision, decisions.c.cause, decisions.c.action)
     .where(decisions.c.listing_id == bindparam("listing"))
     .order_by(decisions.c.seq.desc())
     .limit(1)
@@ -158,7 +169,7 @@ def claim_next(
         if best is None:
             return None
         if best["kind"] in OF_THE_QUEUE and _superseded(connection, best):
-            cancel(connection, [best["decision_id"]], SUPERSEDED, now_ms)
+            cancel(connection, [best["decision_id"]], SUPERSEDED, now_ms, [Kind(best["kind"])])
             continue
         values = {"at": best["seq"], "whose": user.user_id, "until": now_ms + lease_ms}
         row = connection.execute(_CLAIM, values).mappings().first()
@@ -207,10 +218,7 @@ def skip(connection: Connection, user: User, task_id: str, reason: str, now_ms: 
     task = _held_to(connection, user, task_id, _OPENED)
     if task.assigned_to:
         return _cancel_own(connection, task, "skipped", now_ms)
-    mine = (task_skips.c.task_id == task_id) & (task_skips.c.user_id == user.user_id)
-    values = {"reason": said, "at_ms": now_ms}
-    if connection.execute(update(task_skips).where(mine).values(**values)).rowcount == 0:
-        connection.execute(insert(task_skips).values(task_id=task_id, user_id=user.user_id, **values))
+    _note_skip(connection, task_id, user.user_id, said, now_ms)
     count = select(func.count()).where(task_skips.c.task_id == task_id)
     if task.escalated_to is None and connection.execute(count).scalar_one() >= _SKIPS:
         return _escalate(connection, task, Role.LEAD, f"skipped by {_SKIPS}; the last one said: {said}")
@@ -234,6 +242,38 @@ def escalate(
     if task.assigned_to:
         return _cancel_own(connection, task, "escalated", now_ms)
     return _escalate(connection, task, role, said)
+
+
+def escalate_undecided(
+    connection: Connection, task_id: str, verdict_id: str, user_id: str, name: str, now_ms: int
+) -> bool:
+    """Whether a task that was done is open to leads now, since its verdict does not say what is to be done.
+
+    For a day it is not given to whoever said so. The next verdict takes this one's place.
+
+    Args:
+        connection: in a transaction of `database.writing`.
+        task_id: which one.
+        verdict_id: the verdict; where another one was given meanwhile, nothing is done.
+        user_id: who gave it.
+        name: of them.
+        now_ms: milliseconds since 1970.
+    """
+    task = read_task(connection, task_id)
+    values = {
+        **_OPENED,
+        "escalated_to": Role.LEAD.value,
+        "reason": f"{name} could not say",
+        "lane": lane_of(task.assigned_to, Role.LEAD.value, task.policy, task.language),
+        "ended_at_ms": None,
+        "ended_by": None,
+    }
+    mine = (tasks.c.seq == task.seq) & (tasks.c.verdict_id == verdict_id)
+    change = update(tasks).where(mine, tasks.c.state == State.DONE.value).values(**values)
+    if connection.execute(change).rowcount == 0:
+        return False
+    _note_skip(connection, task_id, user_id, "could not say", now_ms)
+    return True
 
 
 def finish(
@@ -359,9 +399,15 @@ def _best(
 
 
 def _superseded(connection: Connection, row: RowMapping) -> bool:
-    """Whether the listing has a later decision; one look into an index."""
-    found = connection.execute(_LAST_DECISION, {"listing": row["listing_id"]}).scalar()
-    return found is not None and found != row["decision_id"]
+    """Whether the listing has a later decision that answers the question; one look into an index.
+
+    That a person allowed the same content does not answer what was reported of it.
+    """
+    last = connection.execute(_LAST_DECISION, {"listing": row["listing_id"]}).first()
+    if last is None or last.decision_id == row["decision_id"]:
+        return False
+    allowed = last.cause in PEOPLE and last.action == Action.ALLOW and last.revision == row["revision"]
+    return row["kind"] == Kind.REVIEW or not allowed
 
 
 def _held_to(connection: Connection, user: User, task_id: str, values: Mapping[str, Any]) -> Task:
@@ -394,6 +440,13 @@ def _escalate(connection: Connection, task: Task, role: Role, reason: str) -> Ta
     values = {"escalated_to": role.value, "reason": reason, "lane": lane}
     connection.execute(update(tasks).where(tasks.c.seq == task.seq, IS_OPEN).values(**values))
     return read_task(connection, task.task_id)
+
+
+def _note_skip(connection: Connection, task_id: str, user_id: str, reason: str, now_ms: int) -> None:
+    mine = (task_skips.c.task_id == task_id) & (task_skips.c.user_id == user_id)
+    values = {"reason": reason, "at_ms": now_ms}
+    if connection.execute(update(task_skips).where(mine).values(**values)).rowcount == 0:
+        connection.execute(insert(task_skips).values(task_id=task_id, user_id=user_id, **values))
 
 
 def _cancel_own(connection: Connection, task: Task, reason: str, now_ms: int) -> Task:

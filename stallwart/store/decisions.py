@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 from sqlalchemy import Connection, bindparam, select
 
-from stallwart.core.decision import Cause, Decision, Limits
+from stallwart.core.decision import PEOPLE, RULINGS, Cause, Decision, Limits
 from stallwart.store.draws import Draw, add_draws
 from stallwart.store.exposures import Exposure, add_exposures
 from stallwart.store.outbox import enqueue
@@ -31,8 +31,12 @@ __all__ = [
     "Draft",
     "Revision",
     "Wanted",
+    "add_rulings",
     "find",
+    "last_decisions",
+    "lock",
     "read_decision",
+    "read_decisions",
     "read_revision",
     "revision_of",
     "write",
@@ -40,6 +44,9 @@ __all__ = [
 
 _ROWS = 256  # of one INSERT: SQLite takes 32,766 values
 _BY_ID = select(*(decisions.c[name] for name in READ)).where(decisions.c.decision_id == bindparam("wanted"))
+_BY_IDS = select(*(decisions.c[name] for name in READ)).where(
+    decisions.c.decision_id.in_(bindparam("wanted", expanding=True))
+)
 _THRESHOLDS = TypeAdapter(dict[str, Limits])
 
 
@@ -86,7 +93,7 @@ class Wanted:
     Attributes:
         request_key: as a draft's.
         revision: digest of the revision.
-        rescan: whether the revision's decisions are to be passed over, and only the key looked at.
+        rescan: whether what models decided of the revision is to be passed over.
     """
 
     request_key: str | None
@@ -111,7 +118,9 @@ class _Known:
         if key is not None and key in self.by_key:
             used_for, decision = self.by_key[key]
             return decision if used_for == revision else Conflict(key, used_for, decision.decision_id)
-        return None if rescan else self.by_revision.get(revision)
+        last = self.by_revision.get(revision)
+        # A person's ruling outranks what any model would say of the same content
+        return None if last is None or (rescan and last.cause not in RULINGS) else last
 
     def take(self, draft: Draft) -> Decision | Conflict:
         """The answer to a draft, which becomes a decision where it repeats none."""
@@ -155,8 +164,7 @@ def write(
     sql = statements(connection.dialect.name)
     keys = {draft.request_key for draft in drafts if draft.request_key is not None}
     listings = {draft.revision.listing_id for draft in drafts}
-    if connection.dialect.name == "postgresql":
-        _lock(connection, listings, keys)
+    lock(connection, listings, keys)
     known = _Known(
         _by_key(connection, sql, keys),
         _by_revision(connection, sql, {draft.revision.revision for draft in drafts}),
@@ -173,12 +181,13 @@ def write(
 def find(connection: Connection, wanted: Sequence[Wanted]) -> list[Decision | Conflict | None]:
     """What answers each, in their order, without a new decision; None where one has to be made.
 
-    Of a revision with several decisions it is the last one: the others are superseded.
+    Of a revision with several decisions it is the last one: the others are superseded. A rescan is answered
+    with a person's ruling, where that is the last.
     """
     sql = statements(connection.dialect.name)
     known = _Known(
         _by_key(connection, sql, {one.request_key for one in wanted if one.request_key is not None}),
-        _by_revision(connection, sql, {one.revision for one in wanted if not one.rescan}),
+        _by_revision(connection, sql, {one.revision for one in wanted}),
         {},
     )
     return [known.repeated(one.request_key, one.revision, one.rescan) for one in wanted]
@@ -190,8 +199,44 @@ def read_decision(connection: Connection, decision_id: str) -> Decision | None:
     return None if row is None else _decision(row)
 
 
-def _lock(connection: Connection, listings: Iterable[str], keys: Iterable[str]) -> None:
-    """Take locks that last as long as the transaction, in one order everywhere, so that none deadlocks."""
+def read_decisions(connection: Connection, decision_ids: Collection[str]) -> dict[str, Decision]:
+    """Those of the decisions that there are, by id."""
+    ids = sorted(set(decision_ids))
+    found: dict[str, Decision] = {}
+    for start in range(0, len(ids), _ROWS):
+        rows = connection.execute(_BY_IDS, {"wanted": ids[start : start + _ROWS]})
+        found.update((one.decision_id, one) for one in map(_decision, rows))
+    return found
+
+
+def last_decisions(connection: Connection, listings: Collection[str]) -> dict[str, Decision]:
+    """The last decision on each of the listings that have one, by listing."""
+    sql = statements(connection.dialect.name)
+    last = read_decisions(connection, _by_listing(connection, sql, listings).values()) if listings else {}
+    return {one.listing_id: one for one in last.values()}
+
+
+def add_rulings(
+    connection: Connection, made: Sequence[Decision], hooks: Sequence[Webhook], now_ms: int
+) -> None:
+    """Write decisions on revisions that have one, with their deliveries, in the caller's transaction.
+
+    The caller has the locks of their listings; see `rulings`, which says what a person's decision is.
+    """
+    sql, thresholds = statements(connection.dialect.name), dict[int, str]()
+    for start in range(0, len(made), _ROWS):
+        rows = [_decision_row(one, None, thresholds) for one in made[start : start + _ROWS]]
+        sql.insert(connection, sql.insert_decision, rows)
+    enqueue(connection, made, hooks, now_ms)
+
+
+def lock(connection: Connection, listings: Iterable[str], keys: Iterable[str] = ()) -> None:
+    """Take locks that last as long as the transaction, in one order everywhere, so that none deadlocks.
+
+    To be called once in a transaction, with all listings; SQLite's transactions exclude each other.
+    """
+    if connection.dialect.name != "postgresql":
+        return
     names = [f"listing {name}" for name in listings] + [f"key {name}" for name in keys]
     numbers = sorted({_lock_number(name) for name in names})
     connection.exec_driver_sql(
@@ -226,6 +271,7 @@ def _decision(fields: Sequence[Any]) -> Decision:
     for name in ("policies", "scores", "thresholds", "evidence"):
         if isinstance(values[name], str):
             values[name] = json.loads(values[name])
+    values["automatic"] = values["cause"] not in PEOPLE
     return Decision.model_validate(values)
 
 
@@ -235,7 +281,13 @@ def _insert(connection: Connection, sql: Statements, known: _Known, now_ms: int)
     for statement, rows in (
         (sql.insert_revision, [_revision_row(one, now_ms) for one in content]),
         (sql.insert_use, [(photo, one.revision) for one in content for photo in set(one.photos)]),
-        (sql.insert_decision, [_decision_row(*new, thresholds) for new in known.new]),
+        (
+            sql.insert_decision,
+            [
+                _decision_row(decision, decision.revision if first else None, thresholds)
+                for _, decision, first in known.new
+            ],
+        ),
         (
             sql.insert_request,
             [(key, decision.revision, decision.decision_id, now_ms) for key, decision in known.new_keys],
@@ -262,17 +314,15 @@ def _revision_row(one: Revision, now_ms: int) -> tuple[Any, ...]:
     )
 
 
-def _decision_row(
-    draft: Draft, decision: Decision, first: bool, thresholds: dict[int, str]
-) -> tuple[Any, ...]:
+def _decision_row(decision: Decision, first_of: str | None, thresholds: dict[int, str]) -> tuple[Any, ...]:
     limits = thresholds.get(id(decision.thresholds))
     if limits is None:
         limits = thresholds[id(decision.thresholds)] = _THRESHOLDS.dump_json(decision.thresholds).decode()
     return (
         decision.decision_id,
-        draft.revision.listing_id,
-        draft.revision.revision,
-        draft.revision.revision if first else None,
+        decision.listing_id,
+        decision.revision,
+        first_of,
         str(decision.action),
         to_json(decision.policies).decode(),
         decision.reason,

@@ -14,11 +14,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from stallwart.core.decision import Action
+from stallwart.core.decision import PEOPLE, Action, Cause
 from stallwart.store import feedback as said
-from stallwart.store.claims import SUPERSEDED
+from stallwart.store.claims import SUPERSEDED, escalate_undecided
+from stallwart.store.decisions import read_decision
 from stallwart.store.gold import gold_for
 from stallwart.store.ranking import Ranking
+from stallwart.store.rulings import Asked, Outcome, rule
 from stallwart.store.statements import statements
 from stallwart.store.tables import audit_draws, decisions, feedback, revisions, tasks, users, verdicts
 from stallwart.store.tasks import OF_THE_QUEUE, Kind, Question, State, add_tasks, cancel
@@ -26,6 +28,13 @@ from stallwart.store.verdicts import Answer, valid_verdict
 
 _READ_TWICE = (*OF_THE_QUEUE, Kind.AUDIT)
 _SECOND, _THIRD = 1, 2
+_RULES = {
+    Kind.REVIEW: Cause.VERDICT,
+    Kind.REPORT: Cause.VERDICT,
+    Kind.NOVELTY: Cause.VERDICT,
+    Kind.APPEAL: Cause.APPEAL,
+}
+"""Kinds of tasks whose verdict decides about the listing, and what the decision's cause is."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,13 @@ def _once_settled(row: Row[Any], rules: Rules) -> Row[Any] | None:
     return row if row.created_at_ms + rules.settled_ms <= rules.now_ms() else None
 
 
-def _current(connection: Connection, rows: Iterable[Row[Any]]) -> set[str]:
-    """Those of the decisions that no later one has taken the place of."""
+def _current(connection: Connection, rows: Iterable[Row[Any]]) -> dict[str, str]:
+    """The last decision of each listing."""
     sql = statements(connection.dialect.name)
     listings = {row.listing_id for row in rows}
     if not listings:
-        return set()
-    return {row[1] for row in connection.exec_driver_sql(sql.by_listing, sql.among(listings))}
+        return {}
+    return {row[0]: row[1] for row in connection.exec_driver_sql(sql.by_listing, sql.among(listings))}
 
 
 def _question(row: Row[Any], kind: Kind, **facts: Any) -> Question:
@@ -127,27 +136,45 @@ def _probability(row: Row[Any]) -> tuple[str | None, float | None]:
 
 def _from_decisions(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) -> Counter[str]:
     now = rules.now_ms()
-    before = [row.supersedes for row in rows if row.supersedes is not None]
+    before = [row.supersedes for row in rows if row.supersedes is not None and not _allowed(row)]
+    settled = [row.supersedes for row in rows if row.supersedes is not None and _allowed(row)]
     current = _current(connection, rows)
     asked = []
     for row in rows:
-        if row.action == Action.REVIEW and row.decision_id in current and row.purged_at_ms is None:
+        if (
+            row.action == Action.REVIEW
+            and row.decision_id == current[row.listing_id]
+            and row.purged_at_ms is None
+        ):
             policy, probability = _probability(row)
             asked.append(_question(row, Kind.REVIEW, policy=policy, probability=probability))
     return Counter(
-        cancelled=cancel(connection, before, SUPERSEDED, now),
+        cancelled=cancel(connection, before, SUPERSEDED, now)
+        + cancel(connection, settled, SUPERSEDED, now, [Kind.REVIEW]),
         review=add_tasks(connection, asked, rules.ranking, now),
     )
+
+
+def _allowed(row: Row[Any]) -> bool:
+    """Whether a person allowed it: what was reported of the same content is still to be looked at."""
+    return row.cause in PEOPLE and row.action == Action.ALLOW
 
 
 def _from_feedback(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) -> Counter[str]:
     current = _current(connection, rows)
     asked: dict[str, list[Question]] = {"appeal": [], "report": []}
     for row in rows:
-        if row.purged_at_ms is not None or (row.kind == Kind.REPORT and row.decision_id not in current):
+        if row.purged_at_ms is not None:
             continue
+        about = row.decision_id
+        if row.kind == Kind.REPORT and (last := current[row.listing_id]) != about:
+            later = read_decision(connection, last)
+            if later is None or later.revision != row.revision or later.cause not in PEOPLE:
+                continue
+            about = last  # the same content: a person decided meanwhile, perhaps of something else
         policy = row.policy or _probability(row)[0]
-        asked[row.kind].append(_question(row, Kind(row.kind), policy=policy, asked_at_ms=row.created_at_ms))
+        question = _question(row, Kind(row.kind), policy=policy, asked_at_ms=row.created_at_ms)
+        asked[row.kind].append(replace(question, decision_id=about))
     now = rules.now_ms()
     return Counter({kind: add_tasks(connection, some, rules.ranking, now) for kind, some in asked.items()})
 
@@ -166,7 +193,37 @@ def _from_verdicts(connection: Connection, rows: Sequence[Row[Any]], rules: Rule
             made[question.kind] += add_tasks(connection, [question], rules.ranking, now)
         if row.kind == Kind.APPEAL:
             _tell_appeal(connection, row, now)
+    made.update(_rule(connection, rows, now))
     return made
+
+
+def _rule(connection: Connection, rows: Sequence[Row[Any]], now_ms: int) -> Counter[str]:
+    """Let settled verdicts decide about their listings, or go on to a lead where they leave it in doubt."""
+    deciding = [row for row in rows if row.kind in _RULES]
+    results = rule(connection, [_asked(row) for row in deciding], now_ms)
+    made = Counter[str]()
+    for row, result in zip(deciding, results, strict=True):
+        if result.outcome == Outcome.RULED:
+            made["ruled"] += 1
+        elif result.outcome == Outcome.UNDECIDED:
+            made["escalated"] += escalate_undecided(
+                connection, row.task_id, row.verdict_id, row.user_id, row.name, now_ms
+            )
+    return made
+
+
+def _asked(row: Row[Any]) -> Asked:
+    return Asked(
+        key=f"verdict {row.verdict_id}",
+        about=row.decision_id,
+        cause=_RULES[row.kind],
+        who=row.name,
+        said_at_ms=row.created_at_ms,
+        kind=row.kind,
+        answers={policy: Answer(answer) for policy, answer in row.answers.items()},
+        policy=row.policy if row.kind in (Kind.REPORT, Kind.APPEAL) else None,
+        verdict_id=row.verdict_id,
+    )
 
 
 def _after(connection: Connection, row: Row[Any], rules: Rules) -> list[Question]:
@@ -215,7 +272,7 @@ _REPLACING = verdicts.alias("replacing")
 SOURCES = (
     Source(
         "intake decisions",
-        _decided(decisions.c.seq, decisions.c.supersedes)
+        _decided(decisions.c.seq, decisions.c.supersedes, decisions.c.cause)
         .join_from(decisions, revisions, _REVISION)
         .where(or_(decisions.c.action == Action.REVIEW.value, decisions.c.supersedes.is_not(None))),
         decisions.c.seq,
@@ -248,6 +305,7 @@ SOURCES = (
             verdicts.c.verdict_id,
             verdicts.c.answers,
             verdicts.c.created_at_ms,
+            tasks.c.task_id,
             tasks.c.kind,
             tasks.c.policy,
             tasks.c.probability,

@@ -17,7 +17,7 @@ from stallwart.core.decision import Decision
 from stallwart.store.tables import decisions, photo_uses, requests, revisions
 
 _ROWS = 256  # of one INSERT: SQLite takes 32,766 values
-READ = tuple(Decision.model_fields)
+READ = tuple(name for name in Decision.model_fields if name != "automatic")  # the cause tells that
 """Columns of a decision that is read, in order."""
 REVISION = tuple(column.name for column in revisions.c)
 """Columns of a revision that is inserted, in order."""

@@ -306,6 +306,21 @@ verdicts = Table(
     Index("ix_verdicts_who_seq", "who", "seq"),
 )
 
+# Decisions that a person made: about which one, whose word it was, and which act or verdict it came from.
+rulings = Table(
+    "rulings",
+    metadata,
+    Column("ruling_key", Text, primary_key=True),  # what it came from; the same one rules once
+    Column("decision_id", Text, nullable=False, unique=True),  # the one that it made
+    Column("about", Text, nullable=False),  # the one that was looked at
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("revision", Text, nullable=False, index=True),
+    Column("who", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # of the task, or bulk, or undo
+    Column("verdict_id", Text),
+    Column("said_at_ms", BigInteger, nullable=False),
+)
+
 # What the guards said, now and then, for the page's lines over time.
 looks = Table(
     "looks",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from stallwart.core.decision import Action
 from stallwart.core.errors import ConfigError
@@ -62,10 +62,15 @@ def add_webhook(
 
 def list_webhooks(engine: Engine) -> list[Webhook]:
     """All that were not removed, the oldest first."""
-    query = select(webhooks).where(webhooks.c.removed_at_ms.is_(None))
     with reading(engine) as connection:
-        rows = connection.execute(query.order_by(webhooks.c.created_at_ms, webhooks.c.webhook_id))
-        return [_webhook(row) for row in rows]
+        return webhooks_of(connection)
+
+
+def webhooks_of(connection: Connection) -> list[Webhook]:
+    """The same within a transaction."""
+    query = select(webhooks).where(webhooks.c.removed_at_ms.is_(None))
+    rows = connection.execute(query.order_by(webhooks.c.created_at_ms, webhooks.c.webhook_id))
+    return [_webhook(row) for row in rows]
 
 
 def read_webhook(engine: Engine, webhook_id: str) -> Webhook:
