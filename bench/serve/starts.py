@@ -25,7 +25,7 @@ def serve(port: int) -> None:
     import uvicorn
 
     from bench.serve.words import Words
-    from stallwart.serving.logs import log_to_stderr
+    from stallwart.core.logs import log_to_stderr
     from stallwart.serving.server import create_service_of
 
     log_to_stderr()

@@ -21,6 +21,7 @@ COMMANDS = (
     "send",
     "replay",
     "watch",
+    "review",
 )
 GROUPS = (
     "db",

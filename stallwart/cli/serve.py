@@ -58,8 +58,8 @@ def serve(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from stallwart.core.logs import log_to_stderr
     from stallwart.serving.keys import require_loopback
-    from stallwart.serving.logs import log_to_stderr
 
     if insecure_local:
         require_loopback(host)
@@ -90,7 +90,7 @@ def serve(
 
 def worker() -> "Gate":
     """The application of one process; uvicorn calls it by name."""
-    from stallwart.serving.logs import log_to_stderr
+    from stallwart.core.logs import log_to_stderr
     from stallwart.serving.server import create_service
 
     log_to_stderr()

@@ -163,6 +163,14 @@ class Settings(BaseSettings):
         default=12.0, gt=0, le=720, description="Hours after which a person signs in again in any case."
     )
 
+    # Review: the pages
+    review_body_bytes: int = Field(
+        default=1_000_000, ge=10_000, description="Largest form that a page of review takes, in bytes."
+    )
+    review_threads: int = Field(
+        default=8, ge=1, le=64, description="Pages of review at work at once in a process; others wait."
+    )
+
     # Review: the queue
     review_lease_seconds: float = Field(
         default=300.0, ge=10, le=86_400, description="How long a task that somebody took is kept for them."

@@ -3,10 +3,10 @@
 from sqlalchemy import Engine as Database
 
 from stallwart.core.errors import ConflictError
+from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.model.shelf import shelf, shelve
 from stallwart.serving.bundles import BundleFolder
-from stallwart.serving.logs import say
 from stallwart.store.database import reading, store_errors, writing
 from stallwart.store.registry import champion, list_bundles, register, set_champion
 

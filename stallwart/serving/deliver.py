@@ -23,8 +23,8 @@ import httpx
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from stallwart.core.logs import say
 from stallwart.core.settings import Settings
-from stallwart.serving.logs import say
 from stallwart.serving.post import Answer, post_signed, webhook_client
 from stallwart.store.alerts import EVENT_PREFIX, read_event
 from stallwart.store.database import failure_of, reading

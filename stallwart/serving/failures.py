@@ -5,8 +5,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from stallwart.core.errors import StallwartError, StoreError
+from stallwart.core.logs import say
 from stallwart.serving.gate import error_body, error_headers
-from stallwart.serving.logs import say
 
 
 async def refused(request: Request, err: Exception) -> Response:

@@ -13,8 +13,8 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 
 from stallwart.core.errors import OverloadedError, StallwartError, TooLargeError
+from stallwart.core.logs import say
 from stallwart.core.settings import Settings
-from stallwart.serving.logs import say
 from stallwart.serving.metrics import Metrics
 
 Scope = MutableMapping[str, Any]

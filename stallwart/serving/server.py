@@ -13,6 +13,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import text as sql
 
 from stallwart.core.errors import StallwartError, StoreError
+from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.serving.app import Parts, create_app
@@ -24,7 +25,6 @@ from stallwart.serving.engine import Engine
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.gate import Gate
 from stallwart.serving.keys import Authenticator
-from stallwart.serving.logs import say
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from sqlalchemy import Engine as Database
 
 from stallwart.core.errors import ConflictError
+from stallwart.core.logs import say
 from stallwart.core.rollout import Rollout, Stage
 from stallwart.core.settings import Settings
 from stallwart.rollout.compare import compare
 from stallwart.rollout.guards import look
 from stallwart.rollout.plan import Plan
 from stallwart.rollout.stages import ITSELF, Move, next_move, numbers_of
-from stallwart.serving.logs import say
 from stallwart.serving.rollouts.arms import Routing
 from stallwart.serving.rollouts.figures import figures_of
 from stallwart.serving.rollouts.follow import Follow

@@ -8,12 +8,12 @@ from pathlib import Path
 from sqlalchemy import Engine as Database
 
 from stallwart.core.errors import BundleError
+from stallwart.core.logs import say
 from stallwart.core.rollout import Rollout
 from stallwart.core.settings import Settings
 from stallwart.rollout.plan import Plan, plan_of
 from stallwart.serving.bundles import give_back_memory, load_registered
 from stallwart.serving.engine import Engine
-from stallwart.serving.logs import say
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms, Routing
 from stallwart.serving.runtime import Runtime

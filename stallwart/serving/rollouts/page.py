@@ -35,6 +35,7 @@ _FILES = {
     "idiomorph-0.8.0.min.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
+_OWN = ("page.css", "page.js")  # the others are shared with the pages of review
 _FOR_EVER = "public, max-age=31536000, immutable"  # its address has the digest of what is in it
 _POINTS = 120  # of a line over a rollout's life: its width in pixels
 _LINES_MS = 15_000  # between two readings of all of these; the last look is read for every answer
@@ -60,8 +61,8 @@ class PageRoutes:
     ):
         self._database, self._now_ms = database, now_ms
         self._caller, self._from_store = caller, from_store
-        folder = files("stallwart.serving.rollouts") / "static"
-        self._files = {name: (folder / name).read_bytes() for name in _FILES}
+        own, shared = (files(name) / "static" for name in ("stallwart.serving.rollouts", "stallwart.pages"))
+        self._files = {name: ((own if name in _OWN else shared) / name).read_bytes() for name in _FILES}
         self._pages = jinja2.Environment(
             loader=jinja2.PackageLoader("stallwart.serving.rollouts"),
             autoescape=True,

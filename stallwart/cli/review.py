@@ -1,0 +1,146 @@
+"""`stallwart review`: the pages of people who review, behind a sign-in."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stallwart.cli import shared
+from stallwart.cli.database import ready_database, wall_ms
+from stallwart.core.errors import ConfigError
+from stallwart.core.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from stallwart.pages.background import Job
+    from stallwart.pages.site import Section
+    from stallwart.store.passwords import Passwords
+
+_INTAKE_SECONDS = 1.0
+
+
+def review(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")
+    ] = 8_100,
+    certificate: Annotated[
+        Path | None, typer.Option(help="TLS certificate, PEM; with --key.", show_default=False)
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Private key of the certificate, PEM.", show_default=False)
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            help="Addresses of the proxies that do TLS, with commas; who asks is taken from them.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Serve the pages of review: tasks, verdicts, people, figures.
+
+    Works on the tables that `stallwart serve` writes, at the same STALLWART_DATABASE_URL; the service need
+    not run. Off a loopback address people come over TLS only: by --certificate and --key, or through a
+    proxy. Ctrl-C or SIGTERM finishes what was asked.
+
+    Example:
+
+        stallwart users add rita --role admin
+
+        stallwart review --port 8100
+    """
+    settings = shared.read_settings()
+    secure = _check_transport(host, certificate, key, proxy)
+    with ready_database(settings) as database, _listening(host, port) as listener:
+        import uvicorn
+
+        from stallwart.core.logs import log_to_stderr
+        from stallwart.pages.app import Parts, create_site
+        from stallwart.store.database import reading
+        from stallwart.store.passwords import Passwords
+        from stallwart.store.people import list_users
+
+        log_to_stderr()
+        passwords = Passwords()
+        sections, jobs = compose(database, settings, passwords, wall_ms)
+        parts = Parts(database, settings, passwords, wall_ms, secure, jobs)
+        config = uvicorn.Config(
+            create_site(sections, parts),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=proxy is not None,
+            forwarded_allow_ips=proxy,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(settings.shutdown_seconds) or 1,
+        )
+        with reading(database) as connection:
+            if not list_users(connection):
+                shared.say("there is no account yet; make the first: stallwart users add NAME --role admin")
+        address = listener.getsockname()
+        scheme = "https" if certificate else "http"
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        shared.say(f"review is at {scheme}://{shown}:{address[1]}/")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def compose(
+    database: "Engine", settings: Settings, passwords: "Passwords", now_ms: Callable[[], int]
+) -> tuple[Sequence["Section"], Sequence["Job"]]:
+    """All sections in the order of the navigation, and the work behind them.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    from stallwart.pages.background import Job
+    from stallwart.review.account import AccountSection
+    from stallwart.store.intake import Intake
+
+    sections: list[Section] = [AccountSection(passwords)]
+    jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step)]
+    return sections, jobs
+
+
+def _check_transport(host: str, certificate: Path | None, key: Path | None, proxy: str | None) -> bool:
+    """Whether people come over TLS.
+
+    Raises:
+        ConfigError: passwords would cross a network in the clear, or an option is without its other half.
+    """
+    if (certificate is None) != (key is None):
+        raise ConfigError("--certificate and --key belong together; give both or neither")
+    for path in (certificate, key):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{path}: there is no such file")
+    if certificate is None and proxy is None and not _is_loopback(host):
+        raise ConfigError(
+            f"{host}: passwords would cross the network in the clear; give --certificate and --key, or"
+            " --proxy with the address of the proxy that does TLS, or listen on 127.0.0.1"
+        )
+    return certificate is not None or proxy is not None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=256)
+    except OSError as err:
+        raise ConfigError(f"{host}:{port}: cannot be listened on ({err.strerror or err})") from None
+    with listener:
+        yield listener

@@ -1,0 +1,1 @@
+"""What all pages of `stallwart review` share: sign-in, rights, forms, errors, the frame; knows no page."""
