@@ -220,3 +220,30 @@ class Settings(BaseSettings):
         le=3_600,
         description="Time after which another watcher takes over from one that died.",
     )
+    watch_listings_per_hour: float = Field(
+        default=120.0,
+        gt=0,
+        le=100_000,
+        description="Listings an hour, on average of a day, that are sketched for drift and novelty.",
+    )
+    watch_sketch_days: int = Field(
+        default=120, ge=30, le=3_650, description="Days after which sketches of listings are deleted."
+    )
+    drift_false_alarms: float = Field(
+        default=1.0,
+        gt=0,
+        le=52,
+        description="False alarms of drift a year that are put up with, over all detectors and looks.",
+    )
+    drift_reference_rows: int = Field(
+        default=1_000,
+        ge=300,
+        le=10_000,
+        description="Sketched listings after a promotion that later ones are compared with.",
+    )
+    drift_reference_days: float = Field(
+        default=14.0,
+        ge=0,
+        le=365,
+        description="Days that those listings span at least: less knows no weekly rhythm.",
+    )

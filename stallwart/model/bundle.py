@@ -6,6 +6,7 @@
     heads.onnx          embeddings and n-grams -> log-odds of each policy
     calibration.json    log-odds -> probability at the live shares, per policy
     thresholds.json     certificates and review thresholds
+    seen.npz            sketches of the training part, where there are any (older bundles have none)
     known.npz           violations of the training part: ids, policies, embeddings
     card.json           recipe, data digest, seeds, versions, figures of its making
 
@@ -31,12 +32,14 @@ from stallwart.decide.decide import Thresholds
 from stallwart.encoders.spec import GRAPH, SPEC, TOKENIZER
 from stallwart.estimate.certify import Certificate
 from stallwart.index.nearest import KnownViolations
+from stallwart.index.sketch import Seen
 from stallwart.store.files import file_digest
 
 FORMAT = 1
 MANIFEST = "bundle.json"
 TAXONOMY, HEADS, CALIBRATION = "taxonomy.json", "heads.onnx", "calibration.json"
 THRESHOLDS, KNOWN, CARD = "thresholds.json", "known.npz", "card.json"
+SEEN = "seen.npz"  # older bundles have none
 _REQUIRED = (
     TAXONOMY, HEADS, CALIBRATION, THRESHOLDS, KNOWN, CARD,
     f"text/{GRAPH}", f"text/{SPEC}", f"text/{TOKENIZER}", f"photo/{GRAPH}", f"photo/{SPEC}",
@@ -109,6 +112,18 @@ class Bundle:
                 return KnownViolations(**{name: arrays[name] for name in arrays.files})
         except (OSError, ValueError, TypeError, EOFError, BadZipFile) as err:
             raise BundleError(f"{path}: holds no known violations ({err}); train it again") from None
+
+    @cached_property
+    def seen(self) -> Seen | None:
+        """Sketches of what it was trained on; None where it carries none."""
+        path = self.folder / SEEN
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return Seen(**{name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as err:
+            raise BundleError(f"{path}: holds no sketches ({err}); train it again") from None
 
 
 def seal(folder: Path) -> str:

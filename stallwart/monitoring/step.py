@@ -13,7 +13,11 @@ from stallwart.core.settings import Settings
 Told = Mapping[str, float]
 """What a step did, in numbers; for logs, the page and Prometheus."""
 
-STEPS: dict[str, str] = {}
+STEPS: dict[str, str] = {
+    "figures": "stallwart.monitoring.figures:Figures",
+    "sketches": "stallwart.monitoring.sketches:Sketches",
+    "drift": "stallwart.monitoring.drift:Drift",
+}
 """Name of each step, in the order in which they run, and where `Around` -> step is found."""
 
 

@@ -19,8 +19,10 @@ from stallwart.core.taxonomy import Taxonomy
 from stallwart.decide.decide import review_threshold
 from stallwart.encoders.embed import Embedder
 from stallwart.encoders.export import export_graph
+from stallwart.encoders.spec import read_spec
 from stallwart.estimate.certify import Certificate, certify_all
 from stallwart.index.nearest import unit_rows
+from stallwart.index.sketch import Projector
 from stallwart.model import bundle as parts
 from stallwart.model.bundle import Bundle, Calibration, read_bundle, seal
 from stallwart.model.material import Material, Sources
@@ -41,6 +43,9 @@ from stallwart.training.quantise import quantise_encoders
 from stallwart.training.recipe import Recipe
 
 LEAST_POSITIVES = 20  # a policy with fewer in the scored part does not count in the average that choices use
+
+
+_SEEN = 8_000  # sketches of the training part that a bundle carries; 256 bytes each
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def train(
         _write_heads(fitted[-1].ensemble, embedder, folder)
         _write_tables(folder, sources.taxonomy, calibration, certificates, unseen, recipe, card)
         _write_known(folder, material, sources.taxonomy)
+        _write_seen(folder, material)
         seal(folder)
     shutil.rmtree(work, ignore_errors=True)
     skipped = {f"{kind}: {reason}": n for (kind, reason), n in material.rejects.counts.items()}
@@ -212,6 +218,19 @@ def _write_known(folder: Path, material: Material, taxonomy: Taxonomy) -> None:
             policies=labels[material.rows.labels[places]],
             text=unit_rows(features.text).astype(np.float16),
             photo=unit_rows(features.mean_photo()).astype(np.float16),
+        )
+
+
+def _write_seen(folder: Path, material: Material) -> None:
+    """Sketches of the training part, at most so many drawn evenly over time: what is unlike them is new."""
+    train = material.split.train
+    features = material.at(train[np.unique(np.linspace(0, len(train) - 1, _SEEN).astype(np.int64))])
+    text, photo = (Projector(read_spec(folder / name)) for name in ("text", "photo"))
+    with (folder / parts.SEEN).open("wb") as file:
+        np.savez(
+            file,
+            text=text.rows(features.text).astype(np.float16),
+            photo=photo.rows(features.mean_photo()).astype(np.float16),
         )
 
 
