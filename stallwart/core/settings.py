@@ -210,6 +210,27 @@ class Settings(BaseSettings):
         description="Share of verdicts followed by a blind task with a known answer.",
     )
 
+    # Review: the audit
+    audit_budget: int = Field(
+        default=100,
+        ge=0,
+        le=1_000_000,
+        description="Decisions a day drawn from all traffic for a person's verdict, to estimate what is"
+        " missed; 0 draws blocks alone.",
+    )
+    audit_block_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of each policy's blocks that is drawn at least, whatever the budget is.",
+    )
+    audit_block_least: float = Field(
+        default=3.0,
+        ge=0,
+        le=1_000,
+        description="Blocks a day of each policy that are drawn at least, where it has as many.",
+    )
+
     # Watch
     watch_seconds: float = Field(
         default=60.0, ge=1, le=86_400, description="How often `stallwart watch` runs its steps."

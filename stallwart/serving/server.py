@@ -32,6 +32,7 @@ from stallwart.serving.rollouts.control import Control
 from stallwart.serving.rollouts.follow import Follow, Load, registered
 from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.runtime import Runtime
+from stallwart.serving.sampling import Sampling
 from stallwart.serving.service import Service, Tools
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
@@ -41,6 +42,8 @@ from stallwart.store.webhooks import Webhook, list_webhooks
 
 _GAUGES_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0
+_PLAN_SECONDS = 5.0  # until every replica draws by a new plan
+_REPLAN_SECONDS = 300.0
 _GARBAGE = 20_000  # objects that may be new before the collector looks at them; requests leave few cycles
 
 
@@ -134,6 +137,7 @@ class _House:
         shadow = Shadow(self.engine, self.database, self.metrics, wall_ms)
         self.follow = Follow(self.database, self.engine, arms, load, self.metrics, time.monotonic)
         self.control = Control(self.database, self.follow, shadow, photos, settings, wall_ms)
+        self.sampling = Sampling(self.database, settings, wall_ms)
         self.service = Service(
             Tools(
                 engine=self.engine,
@@ -146,6 +150,7 @@ class _House:
                 metrics=self.metrics,
                 now_ms=wall_ms,
                 clock=time.monotonic,
+                sampling=self.sampling,
             ),
             settings,
         )
@@ -208,6 +213,8 @@ class _House:
                 (settings.reload_seconds, self._watch_folder),
                 (settings.rollout_seconds, self.follow.read),
                 (settings.rollout_seconds, self.control.work),
+                (_PLAN_SECONDS, self.sampling.read),
+                (_REPLAN_SECONDS, self.sampling.replan),
                 (_PURGE_SECONDS, self._sweep),
             )
             if seconds

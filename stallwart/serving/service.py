@@ -7,7 +7,6 @@ HTTP: errors of `core/errors.py` go up.
 import asyncio
 import contextlib
 import itertools
-import random
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -23,17 +22,16 @@ from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import ConflictError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
-from stallwart.rollout.plan import Plan
 from stallwart.serving.commit import Committer
 from stallwart.serving.engine import Engine, Work
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms, Route
 from stallwart.serving.rollouts.shadow import Shadow
+from stallwart.serving.sampling import Sampling
 from stallwart.serving.schemas import ListingIn, Options, PhotoIn
 from stallwart.serving.source import PhotoSource
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
-from stallwart.store.draws import Draw
 from stallwart.store.exposures import Exposure
 from stallwart.store.photos import PhotoStore
 
@@ -61,7 +59,7 @@ class Tools:
         metrics: counts.
         now_ms: milliseconds since 1970, UTC.
         clock: seconds, monotonic; the engine's.
-        chance: uniform in [0, 1); decides what is drawn for the audit.
+        sampling: decides what is drawn for the audit.
     """
 
     engine: Engine
@@ -74,7 +72,7 @@ class Tools:
     metrics: Metrics
     now_ms: Callable[[], int]
     clock: Callable[[], float]
-    chance: Callable[[], float] = random.random
+    sampling: Sampling
 
 
 class Service:
@@ -269,11 +267,11 @@ class Service:
     def _draft(
         self, work: Work, revision: Revision, route: Route, request_key: str | None, rescan: bool
     ) -> Draft:
-        """What is to be stored: the decision, and in a rollout what counts it and what audits it."""
+        """What is to be stored: the decision, what audits it, and in a rollout what counts it."""
         decision = self._decision(work, revision)
         exposure = self._exposure(work, route, decision.decision_id)
-        draw = self._draw(decision, route.plan, exposure) if route.plan and exposure else None
-        return Draft(revision, decision, request_key, rescan, exposure, draw)
+        draw, kind = self.tools.sampling.drawn(decision, route.plan, exposure)
+        return Draft(revision, decision, request_key, rescan, exposure, draw, kind)
 
     def _exposure(self, work: Work, route: Route, decision_id: str) -> Exposure | None:
         # What was refused for want of room says nothing of either model
@@ -295,28 +293,14 @@ class Service:
             at_ms=now_ms,
         )
 
-    def _draw(self, decision: Decision, plan: Plan, exposure: Exposure) -> Draw | None:
-        """Whether a person is asked about the decision, whatever it is; by chance, and the chance is kept."""
-        probability = plan.audit.probability(decision.action)
-        if self.tools.chance() >= probability:
-            return None
-        return Draw(
-            decision_id=decision.decision_id,
-            probability=probability,
-            stratum=decision.action,
-            rollout_id=exposure.rollout_id,
-            step=exposure.step,
-            drawn_at_ms=decision.decided_at_ms,
-        )
-
     def _compare(self, route: Route, draft: Draft, decision: Decision, listing: Listing) -> None:
-        """Ask the other model too, where it shadows or the listing is audited; nobody waits for it."""
+        """Ask the other model too, where it shadows or its rollout audits it; nobody waits for it."""
         if route.rollout is None or route.other is None or draft.exposure is None:
             return
         if decision.decision_id != draft.decision.decision_id:  # another request was first
             return
         self.tools.metrics.exposures.labels(route.arm).inc()
-        if route.shadowed or draft.draw is not None:
+        if route.shadowed or (draft.draw is not None and draft.draw.rollout_id is not None):
             self.tools.shadow.score(listing, decision.decision_id, route.other, route.rollout)
 
     def _decision(self, work: Work, revision: Revision) -> Decision:

@@ -25,7 +25,7 @@ class Audited:
         step: of the rollout, in which its unit was exposed.
         arm: who decided.
         unit: its keyed hash.
-        probability: in (0, 1], that it was drawn, given the action that was decided.
+        probability: in (0, 1], that it was drawn at all; the rollout's own chance, by action, is its plan's.
         decided_action: what was decided.
         decided_policies: that called for it.
         action: what the other model would have decided.

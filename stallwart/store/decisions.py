@@ -9,6 +9,7 @@ the order in which they are seen. Unique columns hold the same where a lock woul
 
 import hashlib
 import json
+import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.decision import PEOPLE, RULINGS, Cause, Decision, Limits
+from stallwart.store.audit_counts import Kind, add_counts
 from stallwart.store.draws import Draw, add_draws
 from stallwart.store.exposures import Exposure, add_exposures
 from stallwart.store.outbox import enqueue
@@ -48,6 +50,7 @@ _BY_IDS = select(*(decisions.c[name] for name in READ)).where(
     decisions.c.decision_id.in_(bindparam("wanted", expanding=True))
 )
 _THRESHOLDS = TypeAdapter(dict[str, Limits])
+_WRITER = secrets.token_hex(4)  # of this process among those that count decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Draft:
         rescan: whether it is wanted although the revision has a decision.
         exposure: what counts it in a rollout; None where none does.
         draw: what gives it to the audit; None where it was not drawn.
+        kind: what it is counted as, drawn or not; None where it is not counted.
     """
 
     revision: Revision
@@ -69,6 +73,7 @@ class Draft:
     rescan: bool = False
     exposure: Exposure | None = None
     draw: Draw | None = None
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,7 @@ def write(
     _insert(connection, sql, known, now_ms)
     add_exposures(connection, [draft.exposure for draft, *_ in known.new if draft.exposure])
     add_draws(connection, [draft.draw for draft, *_ in known.new if draft.draw])
+    add_counts(connection, [draft.kind for draft, *_ in known.new if draft.kind], _WRITER)
     enqueue(connection, [decision for _, decision, _ in known.new], webhooks, now_ms)
     return answers
 

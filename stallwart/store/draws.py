@@ -16,9 +16,9 @@ class Draw:
 
     Attributes:
         decision_id: what was drawn.
-        probability: in (0, 1], that it was, given its action.
-        stratum: what the probability depended on: its action.
-        rollout_id: of the rollout that its exposure counts in; None outside of one.
+        probability: in (0, 1], that it was, for whatever reason.
+        stratum: what the standing sample's chance depended on: its action and the band of its score.
+        rollout_id: of the rollout whose own chance, by action, drew it too; None where none did.
         step: of that rollout.
         drawn_at_ms: milliseconds since 1970.
     """

@@ -279,12 +279,40 @@ audit_draws = Table(
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("decision_id", Text, nullable=False, unique=True),
-    Column("probability", Float, nullable=False),  # given the action that was decided
+    Column("probability", Float, nullable=False),  # that it was drawn, for whatever reason
     Column("stratum", Text, nullable=False),
-    Column("rollout_id", Text),
+    Column("rollout_id", Text),  # where a rollout's own, smaller or larger chance drew it too
     Column("step", Integer),
     Column("drawn_at_ms", BigInteger, nullable=False),
     Index("ix_audit_draws_rollout_id_seq", "rollout_id", "seq"),
+)
+
+# What is drawn, and with which chance; the biggest version holds, and every process follows it.
+audit_plans = Table(
+    "audit_plans",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("plan", JSON, nullable=False),
+    Column("place_key", Text, nullable=False),  # of the hash that places decisions; all versions share it
+    Column("bundle", Text, nullable=False),  # whose scores its bands were cut from; empty where none's
+    Column("why", Text, nullable=False),
+    Column("made_at_ms", BigInteger, nullable=False),
+)
+
+# How many decisions there were, drawn or not, counted in their own transactions. Each process has rows of its
+# own (`writer`), so that replicas never wait for each other's; those of past days are joined (writer '').
+audit_counts = Table(
+    "audit_counts",
+    metadata,
+    Column("day", Integer, primary_key=True),  # since 1970, UTC
+    Column("bundle", Text, primary_key=True),
+    Column("stratum", Text, primary_key=True),
+    Column("action", Text, primary_key=True),
+    Column("policies", Text, primary_key=True),  # that called for it, as JSON
+    Column("probability", Float, primary_key=True),  # as a draw's; 0 where nothing is drawn
+    Column("writer", Text, primary_key=True),
+    Column("decisions", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # What a person said of a revision. Append-only: a later one replaces it and never changes it.
