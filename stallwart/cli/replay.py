@@ -198,7 +198,7 @@ def _verify(run: "Session", as_json: bool) -> None:
     from stallwart.replay.tally import share_of
     from stallwart.replay.verify import verify
 
-    found = verify(run.replayed(), run.replayer.scorer.bundle.taxonomy.ids)
+    found = verify(run.replayed(as_then=True), run.replayer.scorer.bundle.taxonomy.ids)
     equal = share_of(found.equal, found.compared)
     facts = {
         **run.facts(),

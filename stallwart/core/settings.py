@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     follow_seconds: float = Field(
         default=5.0,
         gt=0,
-        description="Age of what was last read of a rollout from which the champion decides about all.",
+        description="Age of what was last read of a rollout from which the champion decides about all;"
+        " and of rights from which nothing is blocked, but sent to review.",
     )
     max_shadow: int = Field(
         default=64, ge=0, description="Listings that wait to be scored by a model that does not decide."

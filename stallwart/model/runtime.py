@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stallwart.core.errors import BundleError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
-from stallwart.decide.decide import Ruling, decide
+from stallwart.decide.decide import Ruling, Thresholds, decide
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedded, Embedder
 from stallwart.encoders.graphs import PhotoGraph, TextGraph, open_session
@@ -76,15 +76,17 @@ class Scorer:
         for embedded in self.embedder.embed(listings):
             yield self.rule(embedded, self.scores(embedded.listing.text, embedded.text, embedded.photos))
 
-    def rule(self, embedded: Embedded, scores: NDArray[np.float64] | None) -> ScoredListing:
-        """Scores with the ruling that the bundle's thresholds make of them."""
+    def rule(
+        self, embedded: Embedded, scores: NDArray[np.float64] | None, thresholds: Thresholds | None = None
+    ) -> ScoredListing:
+        """Scores with the ruling that thresholds make of them: the bundle's where None are given."""
         # A photo that nobody saw is no reason to allow
         failures = (*embedded.listing.unread, *(f"a photo {reason}" for reason in embedded.failures))
         if scores is not None and not np.all(np.isfinite(scores)):  # no database takes such a number
             scores, failures = None, (*failures, "the model's scores are no numbers")
         if scores is None:
             failures = failures or ("the listing has neither words nor a photo",)
-        ruling = decide(scores, self.bundle.taxonomy.ids, self.bundle.thresholds, failures)
+        ruling = decide(scores, self.bundle.taxonomy.ids, thresholds or self.bundle.thresholds, failures)
         return ScoredListing(embedded, scores, ruling)
 
     def scores(

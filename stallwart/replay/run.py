@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stallwart.core.errors import NotFoundError, StoreError
 from stallwart.core.listing import Listing
-from stallwart.decide.decide import Ruling
+from stallwart.decide.decide import Ruling, Thresholds
 from stallwart.model.runtime import Scorer
 from stallwart.replay.stored import Stored
 from stallwart.store.photos import PhotoStore
@@ -57,8 +57,13 @@ class Replayer:
         self.scorer, self._photos = scorer, photos
         self.left_out: Counter[str] = Counter()
 
-    def replay(self, stored: Iterable[Stored]) -> Iterator[Replayed]:
+    def replay(self, stored: Iterable[Stored], *, as_then: bool = False) -> Iterator[Replayed]:
         """Those that can be scored, in order.
+
+        Args:
+            stored: decisions.
+            as_then: rule by the thresholds that each decision was made with, in place of the bundle's own:
+                a policy's right to block is lost and earned while a bundle decides.
 
         Raises:
             StoreError: the photo store does not answer.
@@ -71,7 +76,10 @@ class Replayer:
                 yield listing
 
         for scored in self.scorer.score(listings()):
-            yield Replayed(waiting.popleft(), scored.scores, scored.ruling)
+            one = waiting.popleft()
+            if as_then:
+                scored = self.scorer.rule(scored.embedded, scored.scores, _thresholds(one))
+            yield Replayed(one, scored.scores, scored.ruling)
 
     def _with_photos(self, stored: Iterable[Stored]) -> Iterator[tuple[Stored, Listing]]:
         ahead: deque[tuple[Stored, Future[tuple[bytes, ...] | str]]] = deque()
@@ -108,3 +116,10 @@ class Replayer:
                     return CHANGED
                 return GONE
         return tuple(found[digest] for digest in digests)
+
+
+def _thresholds(stored: Stored) -> Thresholds:
+    """Those of a decision; a policy without one never blocks, or never asks."""
+    act = {name: one.block for name, one in stored.thresholds.items() if one.block is not None}
+    review = {name: one.review for name, one in stored.thresholds.items() if one.review is not None}
+    return Thresholds(act, review)

@@ -56,11 +56,12 @@ class Session:
         self.population = count_decisions(engine, window)
         self.drawn = 0
 
-    def replayed(self, *, failed_too: bool = False) -> Iterator[Replayed]:
+    def replayed(self, *, failed_too: bool = False, as_then: bool = False) -> Iterator[Replayed]:
         """What can be scored again, oldest first.
 
         Args:
             failed_too: also what the service could not score then.
+            as_then: by the thresholds that each decision was made with.
 
         Raises:
             StoreError: the database or the photo store does not answer.
@@ -69,7 +70,8 @@ class Session:
         if self._sample is not None and total is not None:
             total = min(self._sample, total)
         shown = self._track(self._stored(), "replaying", total)
-        return self.replayer.replay(one for one in shown if failed_too or not self._failed(one))
+        wanted = (one for one in shown if failed_too or not self._failed(one))
+        return self.replayer.replay(wanted, as_then=as_then)
 
     def facts(self) -> dict[str, Any]:
         """What every outcome says of what was read; to be asked once all is read."""

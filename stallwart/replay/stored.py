@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select, tuple_
 
-from stallwart.core.decision import PEOPLE, Action
+from stallwart.core.decision import PEOPLE, Action, Limits
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors
 from stallwart.store.revisions import Revision
@@ -27,6 +27,7 @@ _READ = (
     "policies",
     "reason",
     "scores",
+    "thresholds",
     "bundle",
     "decided_at_ms",
 )
@@ -93,6 +94,7 @@ class Stored:
         policies: that called for it, the highest score first.
         reason: in plain words.
         scores: probability by policy; None where nothing could be scored.
+        thresholds: from which score what happened, by policy.
         bundle: digest of the bundle that decided.
         decided_at_ms: milliseconds since 1970, UTC.
         revision: the content, photos by hash.
@@ -104,6 +106,7 @@ class Stored:
     policies: tuple[str, ...]
     reason: str
     scores: dict[str, float | None] | None
+    thresholds: dict[str, Limits]
     bundle: str
     decided_at_ms: int
     revision: Revision
@@ -203,4 +206,5 @@ def _stored(row: Row[Any]) -> Stored:
     content.update(photos=tuple(content["photos"]), unread=tuple(content["unread"]))
     facts = {name: told[name] for name in _READ}
     facts.update(action=Action(facts["action"]), policies=tuple(facts["policies"]))
+    facts["thresholds"] = {name: Limits(**limits) for name, limits in facts["thresholds"].items()}
     return Stored(**facts, revision=Revision(**content))

@@ -33,7 +33,7 @@ def verify(replayed: Iterable[Replayed], policies: tuple[str, ...]) -> Verified:
     """Compares action, policies and scores, all of them exactly.
 
     Args:
-        replayed: by the bundle that decided.
+        replayed: by the bundle that decided, with the thresholds of then.
         policies: its k policies, in the order of the scores.
     """
     found = Verified()

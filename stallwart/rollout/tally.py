@@ -56,8 +56,8 @@ class Tally:
         plan: of the rollout; its steps say what is shadow.
     """
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, aside: frozenset[str] = frozenset()):
+        self.plan, self._aside = plan, aside
         self._by_seller = plan.unit == "seller"
         self.shares = np.array([step.share for step in plan.steps])
         self._exposed = _Rows(_EXPOSED)
@@ -73,21 +73,22 @@ class Tally:
         exposed, named = [], []
         for row in rows:
             unit, challenger = _unit(row.unit), row.arm is Arm.CHALLENGER
+            action, policies = self._counted(row.action, row.policies)
             exposed.append(
                 (
                     row.seq,
                     unit,
                     row.step,
                     challenger,
-                    _CODES[row.action],
+                    _CODES[action],
                     row.failed,
                     row.latency_us,
                     row.cpu_us,
                 )
             )
-            if row.action is not Action.ALLOW:
-                for policy in row.policies:
-                    event = self._code(f"{row.action.value}:{policy}")
+            if action is not Action.ALLOW:
+                for policy in policies:
+                    event = self._code(f"{action.value}:{policy}")
                     named.append((row.seq, unit, row.step, challenger, event))
         if not exposed:
             return
@@ -111,8 +112,8 @@ class Tally:
                 continue
             self._pairs[row.step] += 1
             paired.append((row.seq, _unit(row.unit), _ANY, BOTH))
-            champion = _events(row.decided_action, row.decided_policies, row.decided_failed)
-            challenger = _events(row.action, row.policies, row.failed)
+            champion = _events(*self._counted(row.decided_action, row.decided_policies), row.decided_failed)
+            challenger = _events(*self._counted(row.action, row.policies), row.failed)
             for event in champion | challenger:
                 kind = BOTH if event in champion & challenger else CHALLENGER_ONLY
                 kind = CHAMPION_ONLY if event not in challenger else kind
@@ -169,6 +170,11 @@ class Tally:
     def costs(self) -> tuple[Ints, NDArray[np.float64]]:
         """(steps, 2, b) units at their first exposure by arm and cost, and (b,) what each of the costs is."""
         return self._cached("costs", self._costs)
+
+    def _counted(self, action: Action, policies: tuple[str, ...]) -> tuple[Action, tuple[str, ...]]:
+        """Action and policies without those set aside; as if allowed where nothing else called for it."""
+        left = tuple(one for one in policies if one not in self._aside)
+        return (Action.ALLOW if policies and not left else action), left
 
     def _with(self, event: str) -> Rows:
         live = self._counting()

@@ -1,5 +1,6 @@
 """What the service scores with: a bundle, or in a benchmark nothing at all."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -11,6 +12,7 @@ from stallwart.content.photo import PhotoError
 from stallwart.core.decision import Limits
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
+from stallwart.decide.decide import Thresholds
 from stallwart.encoders.embed import Parts
 from stallwart.encoders.graphs import Embedding
 from stallwart.model.bundle import Bundle
@@ -49,6 +51,9 @@ class Runtime(Protocol):
     def evidence(self, scored: ScoredListing, level: Evidence) -> dict[str, Any] | None:
         """What speaks for the policy that called for the action, or for the likeliest."""
 
+    def under(self, act: Mapping[str, float | None]) -> "Runtime":
+        """The same one, in which these policies block from other scores; None is never."""
+
 
 class BundleRuntime:
     """A bundle that was read and checked.
@@ -66,11 +71,22 @@ class BundleRuntime:
         self.bundle = bundle
         self._scorer: Scorer = Scorer(bundle, settings, beside=beside._scorer if beside else None)
         self.digest, self.taxonomy, self.policies = bundle.digest, bundle.taxonomy.digest, bundle.taxonomy.ids
+        self._thresholds = bundle.thresholds
+
+    def under(self, act: Mapping[str, float | None]) -> "BundleRuntime":
+        """The same one, with the same graphs, in which these policies block from other scores."""
+        changed = {**self._thresholds.act, **act}
+        other = copy.copy(self)
+        other.__dict__.pop("thresholds", None)  # what was made of the thresholds before
+        other._thresholds = Thresholds(
+            {name: score for name, score in changed.items() if score is not None}, self._thresholds.review
+        )
+        return other
 
     @cached_property
     def thresholds(self) -> dict[str, Limits]:
         """From which score each policy blocks and asks."""
-        act, review = self.bundle.thresholds.act, self.bundle.thresholds.review
+        act, review = self._thresholds.act, self._thresholds.review
         return {
             name: Limits(block=act.get(name), review=review[name] if review[name] <= 1 else None)
             for name in self.policies
@@ -84,7 +100,7 @@ class BundleRuntime:
         """Scores and ruling, once all parts are embedded."""
         embedded = self._scorer.embedder.joined(parts, made)
         scores = self._scorer.scores(embedded.listing.text, embedded.text, embedded.photos)
-        return self._scorer.rule(embedded, scores)
+        return self._scorer.rule(embedded, scores, self._thresholds)
 
     def evidence(self, scored: ScoredListing, level: Evidence) -> dict[str, Any] | None:
         """The words that speak for the policy; for `full` also photo regions and known violations."""

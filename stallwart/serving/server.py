@@ -212,6 +212,7 @@ class _House:
                 (_GAUGES_SECONDS, self._read_gauges),
                 (settings.reload_seconds, self._watch_folder),
                 (settings.rollout_seconds, self.follow.read),
+                (settings.rollout_seconds, self.follow.read_rights),
                 (settings.rollout_seconds, self.control.work),
                 (_PLAN_SECONDS, self.sampling.read),
                 (_REPLAN_SECONDS, self.sampling.replan),

@@ -349,6 +349,24 @@ rulings = Table(
     Column("said_at_ms", BigInteger, nullable=False),
 )
 
+# Which policy of which bundle may act alone; `version` counts moves, and a move names the one that it saw.
+rights = Table(
+    "rights",
+    metadata,
+    Column("bundle", Text, primary_key=True),
+    Column("policy", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # as `rights.State`
+    Column("target", Float, nullable=False),  # wanted precision
+    Column("threshold", Float),  # score from which it blocks; NULL where it may not
+    Column("offered", Float),  # the bundle's own: certified, or the nearest to it; NULL where there is none
+    Column("why", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),  # draws from then on are evidence
+    Column("version", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),  # to earn it: 1, 2, 3 ...; 0 before the first
+    Column("tried", JSON, nullable=False),  # thresholds of that attempt, fixed before its first draw
+    sqlite_with_rowid=False,
+)
+
 # What the guards said, now and then, for the page's lines over time.
 looks = Table(
     "looks",

@@ -37,7 +37,16 @@ def one(number, then, now, seller="s", then_policies=(), now_policies=(), score=
         "r", f"l{number}", "Title of it", None, (), (), seller, None, None, None, stored_at_ms=1
     )
     before = Stored(
-        number, f"d{number}", Action(then), tuple(then_policies), "", {"wine": 0.1}, "b", 86_400_000, revision
+        number,
+        f"d{number}",
+        Action(then),
+        tuple(then_policies),
+        "",
+        {"wine": 0.1},
+        {},
+        "b",
+        86_400_000,
+        revision,
     )
     return Replayed(before, np.array([score]), Ruling(Action(now), tuple(now_policies), "why"))
 

@@ -42,7 +42,7 @@ def photos_of(sample_market):
 
 
 def verified(session):
-    return verify(session.replayed(), session.replayer.scorer.bundle.taxonomy.ids)
+    return verify(session.replayed(as_then=True), session.replayer.scorer.bundle.taxonomy.ids)
 
 
 @pytest.fixture

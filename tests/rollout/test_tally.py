@@ -162,3 +162,17 @@ def test_a_hundred_thousand_exposures_are_counted_within_two_seconds():
     counted = tally(listed)
     counted.events("review")
     assert time.process_time() - began < 2
+
+
+def test_policies_set_aside_count_neither_as_blocks_nor_as_reviews():
+    rows = [exposure(seq, action=action) for seq, action in enumerate(Action)]
+    both = [pair(10, Action.BLOCK, Action.REVIEW), pair(11, Action.BLOCK, Action.ALLOW)]
+    counted = Tally(PLAN, frozenset({"weapons"}))
+    counted.add_exposures(rows)
+    counted.add_pairs(both)
+    for event in ("block", "review", "block:weapons", "review:weapons"):
+        assert counted.events(event).sum() == counted.paired(event).sum() == 0
+    assert counted.exposures().sum() == 3, "they are still exposures"
+    others = Tally(PLAN, frozenset({"wine"}))
+    others.add_exposures(rows)
+    assert others.events("block").sum() == others.events("review:weapons").sum() == 1

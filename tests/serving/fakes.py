@@ -1,7 +1,7 @@
 """Runtimes without a model, for tests of what is around them."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,13 +26,17 @@ class FakeRuntime:
     began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     computed: list[bytes] = field(default_factory=list)
     raises: bool = False
+    act: dict[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self):
         self.gate.set()
 
     @property
     def thresholds(self):
-        return {name: Limits(block=self.block, review=0.2) for name in self.policies}
+        return {name: Limits(block=self.act.get(name, self.block), review=0.2) for name in self.policies}
+
+    def under(self, act):
+        return replace(self, act={**self.act, **act})
 
     def parts(self, listing):
         text_key = listing.text.encode() if listing.text else None
@@ -62,7 +66,8 @@ class FakeRuntime:
         text = made[parts.text_key] if parts.text_key else None
         scores = np.array([0.95 * ("drug" in listing.text), 0.5 * ("gun" in listing.text)], np.float64)
         embedded = Embedded(listing, text, np.array(rows, np.float32), failures)
-        thresholds = Thresholds(dict.fromkeys(self.policies, self.block), dict.fromkeys(self.policies, 0.2))
+        act = {name: one.block for name, one in self.thresholds.items() if one.block is not None}
+        thresholds = Thresholds(act, dict.fromkeys(self.policies, 0.2))
         ruling = decide(scores, self.policies, thresholds, (*listing.unread, *failures))
         return ScoredListing(embedded, scores, ruling)
 

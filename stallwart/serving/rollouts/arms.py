@@ -2,12 +2,13 @@
 
 What is read of the database is swapped in whole, so that one listing never sees half of a move. A process
 that has not loaded the challenger, or could not read the rollout for some seconds, decides with the champion
-and counts nothing: it must not look like a shifted split.
+and counts nothing: it must not look like a shifted split. Where it could not read rights for some seconds,
+nothing is blocked: a right that was withdrawn meanwhile must not act on, so people see what it would block.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from stallwart.core.listing import Listing
 from stallwart.core.rollout import Arm, Rollout, Stage
@@ -25,7 +26,11 @@ class Routing:
         challenger: what wants to; None where there is none, or it is not loaded yet.
         rollout: as it was read last; None where none runs.
         plan: the rollout's.
-        read_at: when it was read, in seconds of the clock.
+        read_at: when the rollout was read, in seconds of the clock.
+        rights_at: when rights were.
+        cautious: the champion without any block, for when rights cannot be read; None before they first were.
+        aside: policies whose right was moved while the rollout ran: its guards leave them out.
+        earning: by bundle, policies that earn their right, and the score from which they would block.
     """
 
     champion: Runtime
@@ -33,6 +38,10 @@ class Routing:
     rollout: Rollout | None = None
     plan: Plan | None = None
     read_at: float = -math.inf
+    rights_at: float = -math.inf
+    cautious: Runtime | None = None
+    aside: frozenset[str] = frozenset()
+    earning: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class Arms:
 
     Args:
         champion: what decides until anything else is read.
-        follow_seconds: age of what was read from which all traffic goes to the champion.
+        follow_seconds: age of what was read from which the champion decides, or nothing is blocked.
         clock: seconds, monotonic.
     """
 
@@ -79,12 +88,10 @@ class Arms:
         """Where a listing goes now."""
         now = self.now
         rollout, plan = now.rollout, now.plan
-        if (
-            rollout is None
-            or plan is None
-            or now.challenger is None
-            or self._clock() - now.read_at > self._follow_seconds
-        ):
+        oldest = self._clock() - self._follow_seconds
+        if now.rights_at < oldest and now.cautious is not None:
+            return Route(now.cautious)
+        if rollout is None or plan is None or now.challenger is None or now.read_at < oldest:
             return Route(now.champion)
         seller = plan.unit == "seller" and listing.seller_id
         # Told apart, so that a seller's id that is also a listing's gets a place of its own

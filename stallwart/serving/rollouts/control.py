@@ -99,9 +99,11 @@ class Control:
             why = f"The challenger cannot be loaded: {self._follow.refused}"
             self._move(rollout, Move(Stage.ROLLED_BACK, rollout.step, 0.0, 0.0, False, ITSELF, why))
             return
-        if self._watched is None or self._watched.rollout_id != rollout.rollout_id:
-            self._watched = Watched(rollout.rollout_id, plan, self._now_ms)
-        watched, now_ms = self._watched, self._now_ms()
+        before = self._watched
+        if before is None or before.rollout_id != rollout.rollout_id or before.aside != routing.aside:
+            # What was counted is counted anew without the policies whose right was moved since
+            self._watched = before = Watched(rollout.rollout_id, plan, self._now_ms, routing.aside)
+        watched, now_ms = before, self._now_ms()
         watched.read(self._database)
         comparison = compare(watched.judged, plan)
         guards = look(plan, watched.tally, comparison, _acting(routing), self._follow.memory_mb)
@@ -126,7 +128,7 @@ class Control:
 
 
 def _acting(routing: Routing) -> tuple[str, ...]:
-    """The policies that either model may block by."""
+    """The policies that either model may block by, or might before their right was moved."""
     runtimes = [runtime for runtime in (routing.champion, routing.challenger) if runtime is not None]
     acting = {
         name
@@ -134,4 +136,4 @@ def _acting(routing: Routing) -> tuple[str, ...]:
         for name, limits in runtime.thresholds.items()
         if limits.block is not None
     }
-    return tuple(sorted(acting))
+    return tuple(sorted(acting | routing.aside))

@@ -1,8 +1,8 @@
-"""The registry and the rollout, read about once a second: loads the bundles they name, and routes by them."""
+"""The registry, rights and the rollout, read about once a second: loads the bundles, and routes by them."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
@@ -19,6 +19,7 @@ from stallwart.serving.rollouts.arms import Arms, Routing
 from stallwart.serving.runtime import Runtime
 from stallwart.store.database import reading, store_errors
 from stallwart.store.registry import BundleRow, champion, read_bundle_row
+from stallwart.store.rights import acting, changed_since, earning, read_rights
 from stallwart.store.rollouts import current
 
 Load = Callable[[str, str, Runtime], Runtime]  # digest, place, what decides now -> the runtime
@@ -61,8 +62,11 @@ class Follow:
     ):
         self._database, self._engine, self._load, self._metrics = database, engine, load, metrics
         self.arms, self._clock = arms, clock
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time, self._routing = threading.Lock(), threading.Lock()
         self._failed: dict[str, tuple[float, str]] = {}  # digest -> when, and why
+        # As they were loaded; what routes are these under their policies' rights
+        self._deciding, self._waiting = arms.now.champion, arms.now.challenger
+        self._under: dict[str, tuple[Runtime, dict[str, float | None], Runtime]] = {}
         self.memory_mb, self.refused = 0.0, ""
 
     def read(self) -> None:
@@ -77,28 +81,91 @@ class Follow:
                 digest, rollout = champion(connection), current(connection)
                 wanted = read_bundle_row(connection, digest) if digest else None
                 challenger = read_bundle_row(connection, rollout.challenger) if rollout else None
-            before = self.arms.now
+            had = self._waiting
             deciding = self._champion(wanted)
             waiting = self._challenger(challenger, deciding)
-            self.arms.use(Routing(deciding, waiting, rollout, self._plan(rollout), read_at))
+            self._route(deciding, waiting, rollout, self._plan(rollout), read_at)
             self._metrics.share.set(rollout.share if rollout and waiting else 0.0)
-            if deciding is not before.champion:
-                self._engine.use(deciding)
-                self._metrics.bundle.labels(deciding.digest).set(time.time())
-                say("bundle loaded", bundle=deciding.digest)
-            if before.challenger is not None and waiting is None:
+            if had is not None and waiting is None:
                 give_back_memory()
 
+    def read_rights(self) -> None:
+        """Read only which policies may act alone; also while `read` takes its time to load a bundle.
+
+        Raises:
+            StoreError: the database cannot be read; what was read before goes on, for some seconds.
+        """
+        self._route(None, None, None, None, None)
+
+    def _route(
+        self,
+        deciding: Runtime | None,
+        waiting: Runtime | None,
+        rollout: Rollout | None,
+        plan: Plan | None,
+        read_at: float | None,
+    ) -> None:
+        """Route by this, or as before where no runtime is given, under the rights that hold now."""
+        with self._routing:
+            before, rights_at = self.arms.now, self._clock()
+            if deciding is None or read_at is None:
+                deciding, waiting = self._deciding, self._waiting
+                rollout, plan, read_at = before.rollout, before.plan, before.read_at
+            named = {one.digest for one in (deciding, waiting) if one is not None}
+            with store_errors("rights cannot be read"), reading(self._database) as connection:
+                rights = read_rights(connection, named)
+            self._deciding, self._waiting = deciding, waiting
+            acts = acting(rights)
+            now = self._with_rights("champion", deciding, acts)
+            self.arms.use(
+                Routing(
+                    now,
+                    self._with_rights("challenger", waiting, acts) if waiting else None,
+                    rollout,
+                    plan,
+                    read_at,
+                    rights_at,
+                    self._with_rights(
+                        "cautious", deciding, {deciding.digest: dict.fromkeys(deciding.policies)}
+                    ),
+                    changed_since(rights, rollout.started_at_ms) if rollout else frozenset(),
+                    earning(rights),
+                )
+            )
+            if waiting is None:
+                self._under.pop("challenger", None)  # it holds a bundle
+            if now is not before.champion:
+                self._engine.use(now)
+                self._say(now, before.champion)
+
+    def _say(self, now: Runtime, before: Runtime) -> None:
+        if now.digest != before.digest:
+            self._metrics.bundle.labels(now.digest).set(time.time())
+            say("bundle loaded", bundle=now.digest)
+            return
+        acts = sorted(name for name, limits in now.thresholds.items() if limits.block is not None)
+        say("rights changed", bundle=now.digest, acting=acts)
+
+    def _with_rights(
+        self, role: str, runtime: Runtime, acts: Mapping[str, Mapping[str, float | None]]
+    ) -> Runtime:
+        """The runtime under its policies' rights: the same object as long as these are the same."""
+        now, act = runtime.thresholds, acts.get(runtime.digest, {})
+        changed = {name: score for name, score in act.items() if name in now and now[name].block != score}
+        made = self._under.get(role)
+        if made is None or made[0] is not runtime or made[1] != changed:
+            made = self._under[role] = (runtime, changed, runtime.under(changed) if changed else runtime)
+        return made[2]
+
     def _champion(self, wanted: BundleRow | None) -> Runtime:
-        now = self.arms.now
-        if wanted is None or wanted.digest == now.champion.digest:
-            return now.champion
-        if now.challenger is not None and now.challenger.digest == wanted.digest:
-            return now.challenger
-        return self._loaded(wanted, now.champion) or now.champion
+        if wanted is None or wanted.digest == self._deciding.digest:
+            return self._deciding
+        if self._waiting is not None and self._waiting.digest == wanted.digest:
+            return self._waiting
+        return self._loaded(wanted, self._deciding) or self._deciding
 
     def _challenger(self, wanted: BundleRow | None, deciding: Runtime) -> Runtime | None:
-        now = self.arms.now.challenger
+        now = self._waiting
         if wanted is None:
             self.memory_mb, self.refused = 0.0, ""
             return None

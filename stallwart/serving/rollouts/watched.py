@@ -26,10 +26,13 @@ class Watched:
         rollout_id: which.
         plan: of it.
         now_ms: milliseconds since 1970, UTC.
+        aside: policies whose blocks and reviews do not count: their right was moved while it ran.
     """
 
-    def __init__(self, rollout_id: str, plan: Plan, now_ms: Callable[[], int]):
-        self.rollout_id, self.tally = rollout_id, Tally(plan)
+    def __init__(
+        self, rollout_id: str, plan: Plan, now_ms: Callable[[], int], aside: frozenset[str] = frozenset()
+    ):
+        self.rollout_id, self.aside, self.tally = rollout_id, aside, Tally(plan, aside)
         self._exposures, self._pairs = follow_exposures(rollout_id, now_ms), follow_pairs(rollout_id, now_ms)
         self._overturns, self._audited = Overturns(rollout_id, now_ms), follow_audited(rollout_id, now_ms)
         self._judged: dict[str, tuple[int, Judged]] = {}
