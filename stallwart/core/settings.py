@@ -231,6 +231,12 @@ class Settings(BaseSettings):
         le=1_000,
         description="Blocks a day of each policy that are drawn at least, where it has as many.",
     )
+    rights_share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Share drawn of what a policy that earns its right to act alone would block.",
+    )
 
     # Watch
     watch_seconds: float = Field(

@@ -60,7 +60,7 @@ class Sampling:
             say("audit plan", version=told.plan.version, expected_a_day=round(told.expected or 0, 1))
 
     def drawn(
-        self, decision: Decision, plan: Plan | None, exposure: Exposure | None
+        self, decision: Decision, plan: Plan | None, exposure: Exposure | None, at_least: float = 0.0
     ) -> tuple[Draw | None, Kind]:
         """The draw of a decision, if it is drawn, and what it is counted as.
 
@@ -68,12 +68,14 @@ class Sampling:
             decision: as it will be stored.
             plan: of the rollout that it counts in, or None.
             exposure: what counts it there, or None.
+            at_least: smallest probability that it is to have, as a would-be block of a policy that earns its
+                right.
         """
         now = self.now
         score = max(decision.scores.values(), default=None) if decision.scores else None
         place = now.plan.place(decision.action, decision.policies, score)
         rollout = plan.audit.probability(decision.action) if plan and exposure else 0.0
-        probability = max(place.probability, rollout)
+        probability = max(place.probability, rollout, at_least)
         kind = Kind(
             day=decision.decided_at_ms // DAY_MS,
             bundle=decision.bundle,

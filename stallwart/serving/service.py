@@ -270,8 +270,16 @@ class Service:
         """What is to be stored: the decision, what audits it, and in a rollout what counts it."""
         decision = self._decision(work, revision)
         exposure = self._exposure(work, route, decision.decision_id)
-        draw, kind = self.tools.sampling.drawn(decision, route.plan, exposure)
+        at_least = self.settings.rights_share if self._would_block(decision) else 0.0
+        draw, kind = self.tools.sampling.drawn(decision, route.plan, exposure, at_least)
         return Draft(revision, decision, request_key, rescan, exposure, draw, kind)
+
+    def _would_block(self, decision: Decision) -> bool:
+        """Whether a policy that is earning its right would have blocked this."""
+        earning, scores = self.tools.arms.now.earning.get(decision.bundle), decision.scores
+        if not earning or not scores:
+            return False
+        return any(scores[policy] >= score for policy, score in earning.items() if policy in scores)
 
     def _exposure(self, work: Work, route: Route, decision_id: str) -> Exposure | None:
         # What was refused for want of room says nothing of either model

@@ -122,3 +122,10 @@ def test_the_first_replica_makes_the_first_plan(database):
     Sampling(database, Settings(), lambda: NOW)
     with reading(database) as connection:
         assert current_plan(connection).version == 1
+
+
+def test_would_be_blocks_are_drawn_with_at_least_the_share_that_is_asked_for(sampling):
+    told = [sampling.drawn(decision(number), None, None, 0.5) for number in range(400)]
+    drawn = [draw for draw, _ in told if draw]
+    assert 150 <= len(drawn) <= 250  # 200 are expected; the standard deviation is 10
+    assert {kind.probability for _, kind in told} == {draw.probability for draw in drawn} == {0.5}
