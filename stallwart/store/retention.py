@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select,
 
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors, writing
+from stallwart.store.findable import forget_words_of
 from stallwart.store.fingerprints import forget_fingerprints
 from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import (
@@ -131,6 +132,7 @@ def _empty(engine: Engine, batch: dict[str, list[str]], now_ms: int) -> int:
             quotes = table.c.decision_id.in_(about) & table.c.note.is_not(None)
             connection.execute(update(table).where(quotes).values(note=None))
         forget_fingerprints(connection, list(batch))
+        forget_words_of(connection, list(batch))
         for pairs in _slices(uses):
             connection.execute(
                 delete(photo_uses).where(tuple_(photo_uses.c.photo, photo_uses.c.revision).in_(pairs))

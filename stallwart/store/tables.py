@@ -686,3 +686,61 @@ fingerprint_keys = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
+
+# The last decision of each listing, as search looks for it; `seq` is the decision's. Its words are in the
+# table `findable_words`, which each kind of database has in its own form (see `store/findable.py`).
+findable = Table(
+    "findable",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("listing_id", Text, nullable=False, unique=True),
+    Column("decision_id", Text, nullable=False),
+    Column("revision", Text, nullable=False, index=True),
+    Column("action", Text, nullable=False),
+    Column("policy", Text),  # that called for the action, or the likeliest; NULL where nothing was scored
+    Column("score", Float),  # of that policy
+    Column("seller_id", Text),
+    Column("decided_at_ms", BigInteger, nullable=False, index=True),
+    Index("ix_findable_action_seq", "action", "seq"),
+    Index("ix_findable_policy_seq_action_score", "policy", "seq", "action", "score"),
+    Index("ix_findable_seller_id_seq", "seller_id", "seq"),
+    Index("ix_findable_score_seq", "score", "seq"),
+)
+
+# What is to be done to many listings at once, what was, and how far it is. No content but words searched for.
+bulk_acts = Table(
+    "bulk_acts",
+    metadata,
+    Column("bulk_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("policies", JSON, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("filters", JSON, nullable=False),  # how the set was found
+    Column("state", Text, nullable=False),  # prepared, running, done, undoing, undone or dropped
+    Column("listings", Integer, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False, index=True),
+    Column("said_at_ms", BigInteger),  # when it was begun: what counts against other rulings
+    Column("ended_at_ms", BigInteger),
+    Index(
+        "ix_bulk_acts_at_work",
+        "created_at_ms",
+        sqlite_where=text("state IN ('running', 'undoing')"),
+        postgresql_where=text("state IN ('running', 'undoing')"),
+    ),
+)
+
+bulk_items = Table(
+    "bulk_items",
+    metadata,
+    Column("bulk_id", Text, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("seller_id", Text),
+    Column("decision_id", Text, nullable=False),  # that was looked at
+    Column("before", Text, nullable=False),  # its action
+    Column("outcome", Text),  # of `rulings.Outcome`; NULL where it was not come to
+    Column("undone", Text),  # the same of its undoing
+    sqlite_with_rowid=False,
+)

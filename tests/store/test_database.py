@@ -20,7 +20,12 @@ from stallwart.store.database import (
 )
 from stallwart.store.tables import metadata
 
-COMPARED = {"compare_type": True, "compare_server_default": True}
+COMPARED = {
+    "compare_type": True,
+    "compare_server_default": True,
+    # Each kind of database has the words to be found in a table of its own form
+    "include_name": lambda name, kind, _: kind != "table" or not name.startswith("findable_words"),
+}
 UPGRADE = """
 import sys
 from stallwart.core.settings import Settings

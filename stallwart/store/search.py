@@ -1,0 +1,252 @@
+"""Finds listings by words, seller, policy, score, action, time, or among some: the newest decisions first.
+
+A search that would read too much is given up after a quarter of a second and says so; pages go on behind the
+last row that was shown, so that what is decided meanwhile moves none.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    TextClause,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy import (
+    table as named,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy.exc import DBAPIError
+
+from stallwart.core.decision import Action
+from stallwart.store.database import reading, store_errors
+from stallwart.store.revisions import storable
+from stallwart.store.tables import findable
+from stallwart.store.words import for_postgres, for_sqlite, read_query
+
+DEADLINE_MS = 250
+"""After which a search is given up."""
+_STEPS = 20_000  # of SQLite's machine between two looks at the clock
+_CANCELLED = "57014"
+_LATE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is looked for; what is empty or None does not narrow the search.
+
+    Attributes:
+        words: as `words.read_query` takes them.
+        seller_id: exactly.
+        policy: that called for the action, or the likeliest.
+        action: what was decided.
+        score_from: least score of that policy, in [0, 1].
+        score_to: greatest score of it.
+        since_ms: decided then or later, milliseconds since 1970.
+        until_ms: decided before.
+        listings: only these, as the near duplicates of one.
+    """
+
+    words: str = ""
+    seller_id: str = ""
+    policy: str = ""
+    action: Action | None = None
+    score_from: float | None = None
+    score_to: float | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    listings: tuple[str, ...] | None = None
+
+    def names(self) -> list[str]:
+        """Which filters narrow the search."""
+        return [name for name in self.__slots__ if getattr(self, name) not in (None, "")]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A listing that was found, by its last decision.
+
+    Attributes:
+        seq: the decision's number; pages go on behind it.
+        listing_id: which listing.
+        decision_id: its last decision.
+        revision: what that is about.
+        action: what was decided.
+        policy: that called for it, or the likeliest; None where nothing was scored.
+        score: of that policy.
+        seller_id: whose, or None.
+        decided_at_ms: milliseconds since 1970.
+    """
+
+    seq: int
+    listing_id: str
+    decision_id: str
+    revision: str
+    action: Action
+    policy: str | None
+    score: float | None
+    seller_id: str | None
+    decided_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """One page.
+
+    Attributes:
+        rows: the newest first.
+        more: whether there are more behind the last one.
+        given_up: whether the search took too long; there are no rows then, and narrower filters are wanted.
+    """
+
+    rows: tuple[Hit, ...]
+    more: bool = False
+    given_up: bool = False
+
+
+def search(
+    engine: Engine, filters: Filters, most: int, before: int | None = None, deadline_ms: int = DEADLINE_MS
+) -> Hits:
+    """One page of what is found.
+
+    Args:
+        engine: the database.
+        filters: what is looked for.
+        most: rows of the page.
+        before: the `seq` of the last row of the page before this one.
+        deadline_ms: after which the search is given up.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    if _hopeless(filters):
+        return Hits(())
+    with store_errors("listings could not be searched"), reading(engine) as connection:
+        query = _query(connection, filters)
+        query = _from(query, connection, filters, before).limit(most + 1)
+        try:
+            with _within(connection, deadline_ms):
+                rows = connection.execute(query).all()
+        except _Slow:
+            return Hits((), given_up=True)
+    hits = tuple(Hit(**{**row._mapping, "action": Action(row.action)}) for row in rows[:most])
+    return Hits(hits, more=len(rows) > most)
+
+
+def count(engine: Engine, filters: Filters, most: int, deadline_ms: int = DEADLINE_MS) -> int | None:
+    """How many are found, `most` where there are so many or more; None where counting takes too long.
+
+    Raises:
+        StoreError: the database fails.
+    """
+    if _hopeless(filters):
+        return 0
+    with store_errors("listings could not be counted"), reading(engine) as connection:
+        some = _from(_query(connection, filters), connection, filters, None).limit(most).subquery()
+        try:
+            with _within(connection, deadline_ms):
+                return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+        except _Slow:
+            return None
+
+
+_WORDS = named("findable_words", column("rowid"), column("seq"), column("words"))
+_COLUMNS = [findable.c[name] for name in Hit.__slots__]
+
+
+def _hopeless(filters: Filters) -> bool:
+    """Whether nothing can be found: no id that was given out holds what a database would not take as text."""
+    names = (filters.seller_id, filters.policy, *(filters.listings or ()))
+    return filters.listings == () or any(storable(name) != name for name in names)
+
+
+def _query(connection: Connection, filters: Filters) -> Select[Any]:
+    table = findable
+    query = select(*_COLUMNS)
+    equal = {"seller_id": filters.seller_id, "policy": filters.policy, "action": filters.action}
+    for name, value in equal.items():
+        if value:
+            query = query.where(table.c[name] == str(value))
+    if filters.score_from is not None:
+        query = query.where(table.c.score >= filters.score_from)
+    if filters.score_to is not None:
+        query = query.where(table.c.score <= filters.score_to)
+    at = table.c.decided_at_ms
+    # Rows are numbered in the order of their time but for a minute: so a time is also a place to begin or end
+    if filters.since_ms is not None:
+        last = select(table.c.seq).where(at < filters.since_ms - _LATE_MS).order_by(at.desc()).limit(1)
+        query = query.where(at >= filters.since_ms, table.c.seq > func.coalesce(last.scalar_subquery(), 0))
+    if filters.until_ms is not None:
+        first = select(table.c.seq).where(at >= filters.until_ms + _LATE_MS).order_by(at).limit(1)
+        end = func.coalesce(first.scalar_subquery(), 2**62)
+        query = query.where(at < filters.until_ms, table.c.seq < end)
+    if filters.listings is not None:
+        query = query.where(table.c.listing_id.in_(filters.listings))
+    terms = read_query(filters.words)
+    if not terms:
+        return query
+    if connection.dialect.name == "postgresql":
+        match: ColumnElement[bool] | TextClause = _WORDS.c.words.bool_op("@@")(
+            cast(for_postgres(terms), TSQUERY)
+        )
+        return query.select_from(table.join(_WORDS, _WORDS.c.seq == table.c.seq)).where(match)
+    match = text("findable_words MATCH :words").bindparams(words=for_sqlite(terms))
+    if _few(filters):
+        inner = select(literal(1)).select_from(_WORDS).where(match, _WORDS.c.rowid == table.c.seq)
+        return query.where(inner.exists())
+    # Many: go through the words, the newest first; with the sign SQLite cannot go the other way
+    joined = table.join(_WORDS, literal_column("+findable_words.rowid") == table.c.seq)
+    return query.select_from(joined).where(match)
+
+
+def _from(query: Select[Any], connection: Connection, filters: Filters, before: int | None) -> Select[Any]:
+    """The newest first, behind a row; by the words' own order where SQLite goes through them."""
+    through_words = connection.dialect.name == "sqlite" and read_query(filters.words) and not _few(filters)
+    seq = _WORDS.c.rowid if through_words else findable.c.seq
+    return (query if before is None else query.where(seq < before)).order_by(seq.desc())
+
+
+def _few(filters: Filters) -> bool:
+    """Whether the other filters leave so few that each of them can be looked at."""
+    return bool(filters.seller_id) or filters.listings is not None
+
+
+class _Slow(Exception):  # noqa: N818 - no error: the answer is that it takes too long
+    """A search was given up."""
+
+
+@contextlib.contextmanager
+def _within(connection: Connection, deadline_ms: int) -> Iterator[None]:
+    """Lets the block's statements run so long."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL statement_timeout = {int(deadline_ms)}"))
+        try:
+            yield
+        except DBAPIError as err:
+            if getattr(err.orig, "sqlstate", None) != _CANCELLED:
+                raise
+            raise _Slow from None
+        return
+    driver: Any = connection.connection.driver_connection
+    until = time.monotonic() + deadline_ms / 1_000
+    driver.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+    try:
+        yield
+    except DBAPIError as err:
+        if "interrupted" not in str(err.orig):
+            raise
+        raise _Slow from None
+    finally:
+        driver.set_progress_handler(None, 0)
