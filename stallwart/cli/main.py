@@ -31,6 +31,7 @@ GROUPS = (
     "rollout",
     "audit",
     "users",
+    "statements",
 )
 
 

@@ -275,3 +275,31 @@ class Settings(BaseSettings):
         le=365,
         description="Days that those listings span at least: less knows no weekly rhythm.",
     )
+
+    # Statements of reasons
+    statement_templates: Path | None = Field(
+        default=None,
+        description="Folder of LANGUAGE/POLICY.txt and LANGUAGE/general.txt for statements of reasons; those"
+        " that are shipped if unset.",
+    )
+    statement_market: str = Field(
+        default="", max_length=200, description="Name of the market in statements of reasons."
+    )
+    statement_appeal: str = Field(
+        default="",
+        max_length=500,
+        description="Where sellers appeal, as a URL or an address; answering the message if empty.",
+    )
+    statement_territory: str = Field(
+        default="",
+        max_length=200,
+        description="Where a block holds, as DE,FR; everywhere if empty.",
+    )
+    statement_categories: str = Field(
+        default="",
+        description="Categories of the EU's transparency database by policy, as"
+        " weapons=UNSAFE_AND_PROHIBITED_PRODUCTS; OTHER_VIOLATION_TC for the others.",
+    )
+    webhook_statement: bool = Field(
+        default=False, description="Whether webhooks get the statement of reasons of a block beside it."
+    )

@@ -23,6 +23,7 @@ from stallwart.core.errors import (
     TooLargeError,
 )
 from stallwart.core.settings import Settings
+from stallwart.reasons.give import Statements
 from stallwart.serving.failures import crashed, database_gone, not_routed, refused
 from stallwart.serving.gate import Gate, Receive, Send, answer_json, header
 from stallwart.serving.gate import Scope as Connection
@@ -43,6 +44,7 @@ from stallwart.serving.schemas import (
     FeedbackOut,
     ListingIn,
     Options,
+    StatementOut,
 )
 from stallwart.serving.service import Service
 from stallwart.store.database import reading
@@ -82,6 +84,7 @@ class Parts:
         metrics: counts.
         now_ms: milliseconds since 1970, UTC.
         reload: loads the bundle's folder again; the digest of what decides now.
+        statements: gives statements of reasons.
         ready: why the service takes no traffic; "" where it does.
         running: entered at start, left when the last request was answered.
     """
@@ -92,6 +95,7 @@ class Parts:
     metrics: Metrics
     now_ms: Callable[[], int]
     reload: Callable[[], str]
+    statements: Statements
     ready: Callable[[], str]
     running: Callable[[], AbstractAsyncContextManager[None]]
 
@@ -146,6 +150,13 @@ class _Routes:
             ("/v1/decisions", "POST", self.decide, Scope.SCORE, {"response_model": Decision}),
             ("/v1/decisions:batch", "POST", self.decide_batch, Scope.SCORE, {"response_model": BatchOut}),
             ("/v1/decisions/{decision_id}", "GET", self.replay, Scope.READ, {"response_model": Decision}),
+            (
+                "/v1/decisions/{decision_id}/statement",
+                "GET",
+                self.statement,
+                Scope.READ,
+                {"response_model": StatementOut},
+            ),
             (
                 "/v1/feedback",
                 "POST",
@@ -244,6 +255,14 @@ class _Routes:
         if decision is None:
             raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
         return Response(decision.model_dump_json(), media_type="application/json")
+
+    async def statement(self, request: Request, decision_id: str, language: str | None = None) -> Response:
+        """The statement of reasons of a block: made when it is first asked for, and the same ever after."""
+        await self.caller(request.scope, Scope.READ)
+        given = await self.from_store(
+            self.parts.statements.give, self.parts.database, decision_id, self.parts.now_ms(), language
+        )
+        return Response(StatementOut.model_validate(given).model_dump_json(), media_type="application/json")
 
     async def feedback(self, request: Request) -> Response:
         """Take an appeal, a report or an outcome about a decision."""

@@ -15,15 +15,21 @@ import secrets
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+<<<<<<< HEAD
 from stallwart.core.logs import say
+=======
+from stallwart.core.decision import Decision
+from stallwart.core.errors import StallwartError
+>>>>>>> df5c81b (Give statements of reasons: from templates by policy and language, by API, beside webhooks and as a table for the EU's database)
 from stallwart.core.settings import Settings
 from stallwart.serving.post import Answer, post_signed, webhook_client
 from stallwart.store.alerts import EVENT_PREFIX, read_event
@@ -47,6 +53,7 @@ _POLL_SECONDS = 1.0  # how often to look for retries, and for what other process
 _MARGIN_MS = 30_000  # of a lease over the time of one attempt: to claim, and to write down what came of it
 _GONE = 410
 
+Beside = Callable[[Decision], Mapping[str, Any]]
 Client = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
@@ -67,6 +74,7 @@ class Deliverer:
         client: makes what connects, inside the deliverer's own loop; `post.webhook_client` where None.
         jitter: a number in [0, 1) each time it is called; the share of the longest pause that is waited.
         counted: told `delivered`, `retry` or `dead` after each attempt, from the deliverer's thread.
+        beside: what a receiver gets beside a decision, by name; called in a thread.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Deliverer:
         client: Client | None = None,
         jitter: Callable[[], float] = random.random,
         counted: Callable[[str], object] = lambda _result: None,
+        beside: Beside | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -84,6 +93,7 @@ class Deliverer:
         self._client: Client = client or (lambda: webhook_client(settings))
         self._jitter = jitter
         self._counted = counted
+        self._beside = beside
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._under_way: Counter[str] = Counter()  # by webhook; written by the loop only
         self._tasks: set[asyncio.Task[None]] = set()
@@ -192,8 +202,26 @@ class Deliverer:
         if not taken:
             return []
         hook = read_webhook(self._engine, webhook_id)
+        return [_Job(one, hook, self._body(one.decision_id)) for one in taken]
+
+    def _body(self, told: str) -> bytes | None:
+        """What is told under the id of a decision, or of an event of an alert; None where it is gone."""
         with reading(self._engine) as connection:
-            return [_Job(one, hook, _body(connection, one.decision_id)) for one in taken]
+            if told.startswith(EVENT_PREFIX):
+                event = read_event(connection, told)
+                return None if event is None else json.dumps(event).encode()
+            decision = read_decision(connection, told)
+        if decision is None or self._beside is None:
+            return None if decision is None else decision.model_dump_json().encode()
+        return json.dumps({**decision.model_dump(mode="json"), **self._more(decision)}).encode()
+
+    def _more(self, decision: Decision) -> Mapping[str, Any]:
+        """What goes beside a decision, which is never held back for want of it."""
+        try:
+            return self._beside(decision) if self._beside else {}
+        except StallwartError as err:
+            say("a delivery goes without what belongs beside it", logging.WARNING, error=str(err))
+            return {}
 
     async def _tell(self, client: httpx.AsyncClient, job: _Job) -> None:
         try:
@@ -238,12 +266,3 @@ class Deliverer:
         longest = self._settings.webhook_max_backoff_ms
         grown = min(longest, self._settings.webhook_backoff_ms * 2 ** (attempts - 1))
         return max(int(self._jitter() * grown), min(asked_ms or 0, longest))
-
-
-def _body(connection: Connection, told: str) -> bytes | None:
-    """What is told under the id of a decision, or of an event of an alert."""
-    if told.startswith(EVENT_PREFIX):
-        event = read_event(connection, told)
-        return None if event is None else json.dumps(event).encode()
-    decision = read_decision(connection, told)
-    return None if decision is None else decision.model_dump_json().encode()

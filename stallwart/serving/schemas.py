@@ -186,6 +186,18 @@ class FeedbackOut(BaseModel):
     feedback_id: str
 
 
+class StatementOut(BaseModel):
+    """Why a listing was blocked, as it is told to its seller."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    decision_id: str
+    language: str = Field(description="Of the text; English where there is no template in the one asked for.")
+    text: str
+    sha256: str = Field(description="Of the text in UTF-8: the same statement is given ever after.")
+    given_at_ms: int = Field(description="When it was first given; milliseconds since 1970, UTC.")
+
+
 class RolloutIn(BaseModel):
     """A rollout to start."""
 

@@ -8,14 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine as Database
 from sqlalchemy import text as sql
 
+from stallwart.core.decision import Action, Decision
 from stallwart.core.errors import StallwartError, StoreError
 from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
+from stallwart.reasons.give import Statements
 from stallwart.serving.app import Parts, create_app
 from stallwart.serving.bundles import BundleFolder, give_back_memory
 from stallwart.serving.champion import deploy
@@ -32,7 +35,11 @@ from stallwart.serving.rollouts.control import Control
 from stallwart.serving.rollouts.follow import Follow, Load, registered
 from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.runtime import Runtime
+<<<<<<< HEAD
 from stallwart.serving.sampling import Sampling
+=======
+from stallwart.serving.schemas import StatementOut
+>>>>>>> df5c81b (Give statements of reasons: from templates by policy and language, by API, beside webhooks and as a table for the EU's database)
 from stallwart.serving.service import Service, Tools
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
@@ -97,6 +104,7 @@ def create_service_of(
         metrics=house.metrics,
         now_ms=wall_ms,
         reload=house.reload,
+        statements=house.statements,
         ready=house.ready,
         running=house.running,
     )
@@ -110,6 +118,7 @@ class _House:
         self.settings, self.folder = settings, folder
         self.database = open_database(database_url(settings), settings)
         check_current(self.database)
+        self.statements = Statements(settings)
         self.metrics = Metrics()
         self.cache = EmbeddingCache(settings.cache_dir)
         self.embeddings = Embeddings(self.cache, settings.memory_cache_mb * 1_000_000)
@@ -129,6 +138,7 @@ class _House:
             settings,
             wall_ms,
             counted=lambda result: self.metrics.webhook_deliveries.labels(result).inc(),
+            beside=self._beside if settings.webhook_statement else None,
         )
         self.committer = Committer(self.database, settings, wall_ms, self.hooks, self._committed)
         photos = photo_store(settings)
@@ -158,6 +168,13 @@ class _House:
         if folder is not None:
             deploy(self.database, folder, settings, wall_ms(), is_start=True)
         self.follow.read()
+
+    def _beside(self, decision: Decision) -> dict[str, Any]:
+        """What a webhook gets beside a decision: of a block its statement of reasons."""
+        if decision.action != Action.BLOCK:
+            return {}
+        given = self.statements.give(self.database, decision.decision_id, wall_ms())
+        return {"statement": StatementOut.model_validate(given).model_dump()}
 
     def _committed(self, rows: int) -> None:
         self.metrics.commit_rows.observe(rows)

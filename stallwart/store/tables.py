@@ -367,6 +367,19 @@ rights = Table(
     sqlite_with_rowid=False,
 )
 
+# Statements of reasons as they were first given; the same one is given again, whatever templates say by then.
+given_statements = Table(
+    "given_statements",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("template", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("sha256", Text, nullable=False),  # of the text
+    Column("given_at_ms", BigInteger, nullable=False),
+)
+
 # What the guards said, now and then, for the page's lines over time.
 looks = Table(
     "looks",
