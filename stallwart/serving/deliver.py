@@ -24,12 +24,9 @@ import httpx
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-<<<<<<< HEAD
-from stallwart.core.logs import say
-=======
 from stallwart.core.decision import Decision
 from stallwart.core.errors import StallwartError
->>>>>>> df5c81b (Give statements of reasons: from templates by policy and language, by API, beside webhooks and as a table for the EU's database)
+from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.serving.post import Answer, post_signed, webhook_client
 from stallwart.store.alerts import EVENT_PREFIX, read_event

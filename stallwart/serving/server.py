@@ -35,11 +35,8 @@ from stallwart.serving.rollouts.control import Control
 from stallwart.serving.rollouts.follow import Follow, Load, registered
 from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.runtime import Runtime
-<<<<<<< HEAD
 from stallwart.serving.sampling import Sampling
-=======
 from stallwart.serving.schemas import StatementOut
->>>>>>> df5c81b (Give statements of reasons: from templates by policy and language, by API, beside webhooks and as a table for the EU's database)
 from stallwart.serving.service import Service, Tools
 from stallwart.serving.source import PhotoSource
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
