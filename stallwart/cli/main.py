@@ -32,6 +32,7 @@ GROUPS = (
     "audit",
     "users",
     "statements",
+    "rights",
 )
 
 

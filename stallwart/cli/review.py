@@ -100,11 +100,12 @@ def compose(
     Raises:
         ConfigError: a setting is wrong.
     """
+    from stallwart.monitoring.certificate_pages import CertificatesSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
     from stallwart.store.intake import Intake
 
-    sections: list[Section] = [AccountSection(passwords)]
+    sections: list[Section] = [AccountSection(passwords), CertificatesSection()]
     jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step)]
     return sections, jobs
 

@@ -237,6 +237,12 @@ class Settings(BaseSettings):
         le=1,
         description="Share drawn of what a policy that earns its right to act alone would block.",
     )
+    rights_patience_days: float = Field(
+        default=7.0,
+        gt=0,
+        le=90,
+        description="How long a would-be block may wait for its verdict; then it counts as a wrong call.",
+    )
 
     # Watch
     watch_seconds: float = Field(

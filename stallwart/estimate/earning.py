@@ -72,6 +72,19 @@ def attempt_error(attempt: int, error: float = ERROR) -> float:
     return float(error * 0.5**attempt)
 
 
+def thresholds_to_try(nearest: float | None) -> tuple[float, ...]:
+    """Four scores to try, the laxest first: from the one that was nearest to a proof, in steps of log-odds.
+
+    Each step up lets a third and more of the odds of a wrong call go where scores are calibrated.
+
+    Args:
+        nearest: that score, in [0, 1]; None where there is none, which begins at one half.
+    """
+    low = min(max(0.5 if nearest is None else nearest, 1e-3), 0.98)
+    odds = np.log(low / (1 - low)) + np.arange(MOST_THRESHOLDS, dtype=np.float64)
+    return tuple(float(one) for one in np.round(1 / (1 + np.exp(-odds)), 6))
+
+
 def above_evidence(right: ArrayLike, weights: ArrayLike, target: float) -> Floats:
     """(n,) log evidence after each verdict that precision is above target.
 

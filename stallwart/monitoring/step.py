@@ -17,6 +17,7 @@ STEPS: dict[str, str] = {
     "figures": "stallwart.monitoring.figures:Figures",
     "sketches": "stallwart.monitoring.sketches:Sketches",
     "drift": "stallwart.monitoring.drift:Drift",
+    "certificates": "stallwart.monitoring.certificates:Certificates",
 }
 """Name of each step, in the order in which they run, and where `Around` -> step is found."""
 

@@ -13,9 +13,9 @@ JUDGES = frozenset({Role.REVIEWER, Role.LEAD, Role.ADMIN})
 LEADS = frozenset({Role.LEAD, Role.ADMIN})
 """See the queue, people's pace, label quality and who looked at what; act on many listings at once."""
 MEASURERS = frozenset({Role.LEAD, Role.ENGINEER, Role.ADMIN})
-"""See estimates, online figures, drift, novelty and alerts."""
+"""See estimates, online figures, drift, novelty and alerts; see, withdraw and let policies earn rights."""
 OPERATORS = frozenset({Role.ENGINEER, Role.ADMIN})
-"""Certificates, policies, retraining; acknowledge alerts."""
+"""Policies, retraining; acknowledge alerts."""
 ADMINS = frozenset({Role.ADMIN})
 """Accounts, and the erasure of a seller or a listing."""
 
@@ -23,8 +23,8 @@ TABLE: dict[str, frozenset[Role]] = {
     "their own account, sessions and password": EVERYBODY,
     "take tasks, answer, undo, skip, escalate; open and search listings": JUDGES,
     "the queue, people's pace, label quality, who looked at what; act on many listings": LEADS,
-    "estimates, online figures, drift, novelty, alerts": MEASURERS,
-    "certificates, policies, retraining; acknowledge alerts": OPERATORS,
+    "estimates, online figures, drift, novelty, alerts, certificates": MEASURERS,
+    "policies, retraining; acknowledge alerts": OPERATORS,
     "accounts; erase a seller or a listing": ADMINS,
 }
 """The same in words, for the page of accounts and the guide."""

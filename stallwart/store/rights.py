@@ -6,16 +6,18 @@ one transaction: of two watchers at once one moves, and a killed one leaves the 
 can give a right by hand: it is proven offline, or earned.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.store import audit
-from stallwart.store.tables import rights
+from stallwart.store.tables import rights, rights_watched
 
 _MOVED = ("state", "threshold", "why", "since_ms", "version", "attempt", "tried")
 MOST_TRIED = 4
@@ -215,6 +217,26 @@ def grant(
         raise ConflictError(f"{seen.policy} is {seen.state} and did not try {threshold}")
     after = replace(seen, state=State.EARNED, threshold=threshold, tried=())
     return _move(connection, seen, after, "rights.grant", who, why, now_ms, detail)
+
+
+def keep_watched(
+    connection: Connection, bundle: str, figures: Mapping[str, Mapping[str, Any]], now_ms: int
+) -> None:
+    """Keep what was seen of each policy's right, in place of what was kept before."""
+    insert_ = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for policy, one in sorted(figures.items()):
+        values = {"looked_at_ms": now_ms, "figures": json.loads(json.dumps(one, allow_nan=False))}
+        connection.execute(
+            insert_(rights_watched)
+            .values(bundle=bundle, policy=policy, **values)
+            .on_conflict_do_update(index_elements=["bundle", "policy"], set_=values)
+        )
+
+
+def read_watched(connection: Connection, bundle: str) -> dict[str, dict[str, Any]]:
+    """What was last seen of each policy's right, with `looked_at_ms`."""
+    rows = connection.execute(select(rights_watched).where(rights_watched.c.bundle == bundle))
+    return {row.policy: {**row.figures, "looked_at_ms": row.looked_at_ms} for row in rows}
 
 
 def _move(

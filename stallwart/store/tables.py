@@ -380,6 +380,17 @@ given_statements = Table(
     Column("given_at_ms", BigInteger, nullable=False),
 )
 
+# What the watcher last saw of each right: for the page, made anew with each look.
+rights_watched = Table(
+    "rights_watched",
+    metadata,
+    Column("bundle", Text, primary_key=True),
+    Column("policy", Text, primary_key=True),
+    Column("looked_at_ms", BigInteger, nullable=False),
+    Column("figures", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What the guards said, now and then, for the page's lines over time.
 looks = Table(
     "looks",

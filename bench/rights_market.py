@@ -1,0 +1,270 @@
+"""The real market played in order: rights lost and regained, its labels as a scripted reviewer's verdicts.
+
+    python bench/rights_market.py MARKET --out docs/rights_market.svg
+
+A bundle is trained to 31 August and certified on rolling origins to September. Then October to December are
+played: each label comes with its live share (so many listings of the month are drawn, with replacement, in
+the order of their dates), blocks are drawn with a stated share, and each verdict is the label. The change
+detector of `estimate/change.py` withdraws. On the first of each month another bundle is trained on all labels
+known by then, the last month kept for certification; it acts where its own certificate says so, or earns.
+
+The default trains the two linear members of the default recipe, which is what busy cores allow in minutes;
+`--members all` trains all four. Nothing is chosen by what is seen here.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from experiments import embedder_of, sources_of
+from numpy.typing import NDArray
+
+from stallwart.core.settings import Settings
+from stallwart.core.taxonomy import Taxonomy
+from stallwart.dataset.split import split_by_date
+from stallwart.estimate.certify import Certificate, certify_all
+from stallwart.estimate.change import fall_limit, fall_path
+from stallwart.estimate.earning import attempt_error, granted, progress, thresholds_to_try
+from stallwart.model.bundle import Calibration
+from stallwart.model.material import Material, gather
+from stallwart.training.fit import ensemble_log_odds
+from stallwart.training.members import Ensemble
+from stallwart.training.origins import calibrated, fit_origins, plan, run_folder
+from stallwart.training.recipe import Recipe, read_recipe
+
+FIRST_ORIGIN_MONTHS = 2
+STARTS = tuple(datetime(2025, month, 1, tzinfo=UTC) for month in (10, 11, 12))
+END = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Made:
+    """One bundle's worth of model."""
+
+    ensemble: Ensemble
+    calibration: Calibration
+    certificates: dict[str, Certificate]
+
+    def scores(self, material: Material, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        log_odds = ensemble_log_odds(self.ensemble, material.at(places))
+        return self.calibration.probabilities(np.where(np.isnan(log_odds), -30.0, log_odds))
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Listings as they come: places in the material's rows, in order of time."""
+
+    places: NDArray[np.int64]
+
+
+def made(material: Material, recipe: Recipe, taxonomy: Taxonomy, settings: Settings, at: datetime) -> Made:
+    """Trained on what was listed and labelled a month before `at`, certified on rolling origins up to it."""
+    month_before = at.replace(month=at.month - 1)
+    known = replace(material, split=split_by_date(material.rows, month_before, at))
+    work = run_folder(settings.cache_dir, recipe, known, taxonomy)
+    origins = plan(known, FIRST_ORIGIN_MONTHS, rolling=True)
+    fitted = fit_origins(known, recipe, taxonomy, origins, work)
+    rolling, final, calibration = calibrated(fitted, known, taxonomy)
+    return Made(fitted[-1].ensemble, calibration, certify_all(rolling, 0.95, final=final))
+
+
+def month_traffic(
+    material: Material, taxonomy: Taxonomy, start: datetime, end: datetime, n: int, rng: np.random.Generator
+) -> Traffic:
+    """Listings of a month: each once where n is 0, else n of them at the live shares."""
+    rows = material.rows
+    low, high = (np.datetime64(moment.replace(tzinfo=None), "ms") for moment in (start, end))
+    places = np.flatnonzero((rows.listed_at >= low) & (rows.listed_at < high))
+    places = places[np.isin(places, material.split.test)]
+    if n:
+        labels = rows.labels[places]
+        shares = np.array([taxonomy.shares[label] for label in taxonomy.labels])
+        counts = np.bincount(labels, minlength=len(shares))
+        chance = (np.where(counts > 0, shares, 0) / np.maximum(counts, 1))[labels]
+        places = rng.choice(places, n, p=chance / chance.sum())
+    return Traffic(places[np.argsort(rows.listed_at[places], kind="stable")])
+
+
+@dataclass
+class Story:
+    """What became of one policy's right, verdict by verdict."""
+
+    policy: str
+    target: float
+    days: list[float]
+    statistic: list[float]
+    right: list[bool]
+    moves: list[tuple[float, str]]
+    blocks: int = 0
+    blocks_right: int = 0
+
+
+def play(
+    material: Material,
+    taxonomy: Taxonomy,
+    bundles: list[Made],
+    traffic: list[Traffic],
+    policy: str,
+    share: float,
+    rng: np.random.Generator,
+) -> Story:
+    """One policy through the months; with one bundle it decides about all of them."""
+    column = taxonomy.ids.index(policy)
+    target = taxonomy.policies[column].precision
+    story = Story(policy, target, [], [], [], [])
+    limit = fall_limit(target)
+    acts, threshold, attempt = False, None, 0
+    seen: list[bool] = []
+    tried: tuple[float, ...] = ()
+    would: list[tuple[float, bool]] = []
+    deciding: Made | None = None
+    for number, month in enumerate(traffic):
+        bundle = bundles[min(number, len(bundles) - 1)]
+        days = _days(material, month.places)
+        scores = bundle.scores(material, month.places)[:, column]
+        truth = material.rows.labels[month.places] == column + 1
+        drawn = rng.random(len(truth)) < share
+        if bundle is not deciding:
+            deciding, seen, would, attempt = bundle, [], [], 0
+            certificate = bundle.certificates[policy]
+            acts, threshold = certificate.certified, certificate.threshold
+            first = float(days[0])
+            if acts:
+                story.moves.append((first, f"certified at {threshold:.2f}"))
+            else:
+                attempt, tried = 1, thresholds_to_try(certificate.at_score)
+                story.moves.append((first, "not certified: earns"))
+        for day, score, is_right, is_drawn in zip(days, scores, truth, drawn, strict=True):
+            if acts and threshold is not None and score >= threshold:
+                story.blocks += 1
+                story.blocks_right += int(is_right)
+                if not is_drawn:
+                    continue
+                seen.append(bool(is_right))
+                at = float(fall_path(seen, np.ones(len(seen)), target)[-1])
+                story.days.append(float(day))
+                story.statistic.append(at)
+                story.right.append(bool(is_right))
+                if at >= limit:
+                    story.moves.append((float(day), f"withdrawn after {len(seen)} verdicts"))
+                    acts, threshold, would = False, None, []
+                    attempt, tried = attempt + 1, thresholds_to_try(bundle.certificates[policy].at_score)
+            elif not acts and tried and score >= min(tried) and is_drawn:
+                would.append((float(score), bool(is_right)))
+                values, verdicts = zip(*would, strict=True)
+                told = progress(values, verdicts, np.ones(len(would)), tried, target, attempt_error(attempt))
+                earned = granted(told)
+                if earned is not None:
+                    story.moves.append((float(day), f"earned at {earned:.2f}, {len(would)} verdicts"))
+                    acts, threshold, seen = True, earned, []
+    return story
+
+
+def _days(material: Material, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Days since 1 October."""
+    start = np.datetime64("2025-10-01", "ms")
+    return (material.rows.listed_at[places] - start) / np.timedelta64(1, "D")
+
+
+def drawn_plot(told: dict[str, Story], out: Path, said: str) -> None:
+    """An SVG: the detector's statistic over time, without and with relearning."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "rights", "svg.fonttype": "path", "font.size": 10})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(told), 1, figsize=(9, 2.9 * len(told)), sharex=True)
+    for axis, (title, story) in zip(np.atleast_1d(axes), told.items(), strict=True):
+        limit = fall_limit(story.target)
+        axis.axhline(limit, color="#b3261e", linewidth=1.2, linestyle="--")
+        axis.text(0.3, limit + 0.25, "withdrawn from here", color="#b3261e", fontsize=8.5)
+        axis.plot(story.days, story.statistic, color="#1f5fbf", linewidth=1.4, drawstyle="steps-post")
+        wrong = [
+            (day, at) for day, at, ok in zip(story.days, story.statistic, story.right, strict=True) if not ok
+        ]
+        if wrong:
+            axis.plot(*zip(*wrong, strict=True), "x", color="#b3261e", markersize=4, label="a wrong block")
+        for number, (day, words) in enumerate(story.moves):
+            axis.axvline(day, color="#59616b", linewidth=0.8)
+            axis.annotate(
+                words, (day, limit * (0.82 - 0.16 * (number % 4))), xytext=(4, 0),
+                textcoords="offset points", fontsize=8.5, color="#1a1d21",
+            )  # fmt: skip
+        axis.set_ylim(-0.3, limit * 1.25)
+        axis.set_xlim(0, 92)
+        axis.set_title(title, fontsize=10.5, loc="left")
+        axis.set_ylabel("evidence of a fall")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes = np.atleast_1d(axes)
+    axes[-1].set_xticks([0, 31, 61, 92], ["1 October", "1 November", "1 December", "31 December"])
+    axes[-1].set_xlabel(said, fontsize=8.5, color="#59616b")
+    figure.tight_layout()
+    figure.savefig(
+        out, format=out.suffix.lstrip("."), metadata={"Date": None} if out.suffix == ".svg" else None
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("market", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--policy", default="tobacco", help="of the plot")
+    parser.add_argument("--members", choices=("linear", "lexical", "all"), default="linear")
+    parser.add_argument(
+        "--listings", type=int, default=20_000, help="a month at live shares; 0 plays each once"
+    )
+    parser.add_argument("--share", type=float, default=0.25, help="of blocks and would-be blocks drawn")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    settings = Settings()
+    recipe = read_recipe("default")
+    kinds = {"linear": ("linear",), "lexical": ("lexical",), "all": ("lexical", "linear", "late")}
+    members = tuple(one for one in recipe.members if one.kind in kinds[options.members])
+    recipe = recipe.model_copy(update={"members": members})
+    sources = sources_of(options.market)
+    wanted = ("train", "validation", "test", "repeats")
+    material = gather(sources, embedder_of(settings), settings, wanted, titles=True)
+    print("material read", file=sys.stderr, flush=True)
+    bundles = []
+    for at in STARTS:
+        bundles.append(made(material, recipe, sources.taxonomy, settings, at))
+        print(f"trained for {at:%d %B}", file=sys.stderr, flush=True)
+    ends = (*STARTS[1:], END)
+    rng = np.random.default_rng(options.seed)
+    traffic = [
+        month_traffic(material, sources.taxonomy, start, end, options.listings, rng)
+        for start, end in zip(STARTS, ends, strict=True)
+    ]
+    listings = sum(len(one.places) for one in traffic)
+    print(f"{listings:,} listings, {options.share:.0%} of blocks drawn, seed {options.seed}")
+    print("\n| policy | relearning | certified at | blocks | right | moves (days from 1 October) |")
+    print("|---|---|---|---|---|---|")
+    told: dict[str, Story] = {}
+    for policy in sources.taxonomy.ids:
+        for name, some in (("no", bundles[:1]), ("monthly", bundles)):
+            if name == "no" and not some[0].certificates[policy].certified:
+                continue
+            story = play(
+                material, sources.taxonomy, some, traffic, policy, options.share,
+                np.random.default_rng([options.seed, 1]),
+            )  # fmt: skip
+            first = some[0].certificates[policy]
+            at = f"{first.threshold:.3f}" if first.threshold is not None else "-"
+            moves = "; ".join(f"{day:.0f}: {words}" for day, words in story.moves)
+            share = f"{story.blocks_right / story.blocks:.1%}" if story.blocks else "-"
+            print(f"| {policy} | {name} | {at} | {story.blocks} | {share} | {moves} |", flush=True)
+            if policy == options.policy:
+                how = "relearning each month" if name == "monthly" else "without relearning"
+                told[f"{policy.capitalize()}, {how}"] = story
+    if options.out and told:
+        how = f"{options.listings:,} listings a month at live shares" if options.listings else "each once"
+        said = f"{how}; {options.share:.0%} of blocks drawn; members: {options.members}; seed {options.seed}"
+        drawn_plot(told, options.out, said)
+
+
+if __name__ == "__main__":
+    main()
