@@ -33,6 +33,7 @@ GROUPS = (
     "users",
     "statements",
     "rights",
+    "policy",
 )
 
 

@@ -17,6 +17,8 @@ from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import read_taxonomy
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from stallwart.model.bundle import Bundle
     from stallwart.replay.run import Replayer
     from stallwart.replay.session import Session
@@ -116,7 +118,7 @@ def replay(
         if begin is not None and begin >= end:
             raise ConfigError(f"--since {since}: the time ends before it begins; see --until")
         window = Window(begin, end, plain.digest if verify else None, every or verify)
-        with _replayer(ruled, settings) as replayer:
+        with _replayer(ruled, settings, engine if verify else None) as replayer:
             run = Session(engine, replayer, window, sample, seed, shared.show_progress)
             if verify:
                 _verify(run, as_json)
@@ -263,16 +265,18 @@ def _check_there(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _replayer(bundle: "Bundle", settings: Settings) -> "Iterator[Replayer]":
+def _replayer(bundle: "Bundle", settings: Settings, then: "Engine | None") -> "Iterator[Replayer]":
     from stallwart.encoders.cache import EmbeddingCache
     from stallwart.model.runtime import Scorer
+    from stallwart.replay.besides import Besides
     from stallwart.replay.run import Replayer
     from stallwart.store.photos import PhotoStore
 
     photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
     cache = EmbeddingCache(settings.cache_dir)
     try:
-        yield Replayer(Scorer(bundle, settings, cache), photos)
+        beside = None if then is None else Besides(then, bundle).of
+        yield Replayer(Scorer(bundle, settings, cache), photos, beside)
     finally:
         cache.close()
 

@@ -62,7 +62,12 @@ class Decision(BaseModel):
     thresholds: dict[str, Limits]
     evidence: dict[str, Any] | None = Field(default=None, description="At the level that was asked for.")
     bundle: str = Field(description="Digest of the bundle that scored.")
-    taxonomy: str = Field(description="Digest of the taxonomy that it knows.")
+    addons: tuple[str, ...] = Field(
+        default=(), description="Digests of the add-ons that scored beside it, for policies that are new."
+    )
+    taxonomy: str = Field(
+        description="Digest of the rulebook, or of the bundle's taxonomy where there is none."
+    )
     cause: Cause
     automatic: bool = Field(
         default=True, description="Whether no person had a part in it; false for verdict, appeal, bulk, undo."

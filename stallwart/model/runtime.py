@@ -4,7 +4,9 @@ Every graph is run one listing a call, so that a score never depends on what it 
 listing scores the same alone, among a thousand and in replay.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from stallwart.encoders.embed import Embedded, Embedder
 from stallwart.encoders.graphs import PhotoGraph, TextGraph, open_session
 from stallwart.encoders.lexical import Lexicon
 from stallwart.encoders.spec import read_spec
+from stallwart.model.additions import NONE, Additions
 from stallwart.model.bundle import HEADS, Bundle
 
 
@@ -31,11 +34,21 @@ class ScoredListing:
         embedded: the listing and its embeddings.
         scores: (k,) float64 calibrated probabilities; None where there was nothing to score.
         ruling: what the bundle's thresholds make of it.
+        added: probability by each add-on, in their order; NaN where one has nothing that it can read.
     """
 
     embedded: Embedded
     scores: NDArray[np.float64] | None
     ruling: Ruling
+    added: tuple[float, ...] = ()
+
+    def by_policy(self, policies: tuple[str, ...], additions: Additions) -> dict[str, float] | None:
+        """The bundle's scores by policy, then those of add-ons that had something to read; or None."""
+        if self.scores is None:
+            return None
+        found = dict(zip(policies, self.scores.tolist(), strict=True))
+        pairs = zip(additions.policies, self.added, strict=True)
+        return {**found, **{name: score for name, score in pairs if math.isfinite(score)}}
 
 
 class Scorer:
@@ -47,6 +60,7 @@ class Scorer:
         cache: of embeddings, or None.
         beside: a loaded bundle, whose encoders are used too where they are the same: they are most of the
             memory of both.
+        additions: add-ons that score too, and policies that may not act or ask.
 
     Raises:
         BundleError: its graphs do not fit together.
@@ -59,8 +73,9 @@ class Scorer:
         settings: Settings,
         cache: EmbeddingCache | None = None,
         beside: "Scorer | None" = None,
+        additions: Additions = NONE,
     ):
-        self.bundle = bundle
+        self.bundle, self.additions = bundle, additions
         text, photo = _encoders(bundle.folder, settings, beside)
         self.embedder = Embedder(text, photo, settings, cache)
         self._heads = open_session(bundle.folder / HEADS)
@@ -70,6 +85,22 @@ class Scorer:
             raise BundleError(
                 f"{bundle.folder / HEADS}: gives {shape[-1]} scores for {len(bundle.taxonomy.ids)} policies"
             )
+
+    def with_additions(self, additions: Additions) -> "Scorer":
+        """The same loaded bundle with other additions; graphs and encoders are shared."""
+        other = copy(self)
+        other.additions = additions
+        return other
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Ids of the bundle's policies, then those of the add-ons."""
+        return self.bundle.taxonomy.ids + self.additions.policies
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From which score each of these acts and asks."""
+        return self.additions.thresholds(self.bundle.thresholds)
 
     def score(self, listings: Iterable[Listing]) -> Iterator[ScoredListing]:
         """Each listing with its scores, in order; what cannot be scored is ruled `review`, never raised."""
@@ -86,8 +117,18 @@ class Scorer:
             scores, failures = None, (*failures, "the model's scores are no numbers")
         if scores is None:
             failures = failures or ("the listing has neither words nor a photo",)
-        ruling = decide(scores, self.bundle.taxonomy.ids, thresholds or self.bundle.thresholds, failures)
-        return ScoredListing(embedded, scores, ruling)
+        added = () if scores is None else self.added(embedded)
+        # What an add-on cannot read says nothing, for it and against it
+        together = scores if scores is None else np.concatenate([scores, np.nan_to_num(added)])
+        ruling = decide(together, self.policies, thresholds or self.thresholds, failures)
+        return ScoredListing(embedded, scores, ruling, added)
+
+    def added(self, embedded: Embedded) -> tuple[float, ...]:
+        """Probability of each add-on's policy, in their order; NaN where one has nothing that it can read."""
+        if not self.additions.addons:
+            return ()
+        words = None if embedded.text is None else self._lexicon.row(embedded.listing.text)
+        return tuple(addon.score(embedded.text, embedded.photos, words) for addon in self.additions.addons)
 
     def scores(
         self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]

@@ -5,9 +5,9 @@ photo is not kept any more. Memory does not grow with the number of listings.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from stallwart.core.errors import NotFoundError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.decide.decide import Ruling, Thresholds
-from stallwart.model.runtime import Scorer
+from stallwart.model.additions import Additions
+from stallwart.model.runtime import ScoredListing, Scorer
 from stallwart.replay.stored import Stored
 from stallwart.store.photos import PhotoStore
 from stallwart.store.revisions import listing_of
@@ -35,11 +36,13 @@ class Replayed:
         stored: the decision.
         scores: (k,) float64 in the order of the bundle's policies; None where nothing could be scored.
         ruling: what the thresholds make of it.
+        added: probability by policy of the add-ons that scored beside the bundle then.
     """
 
     stored: Stored
     scores: NDArray[np.float64] | None
     ruling: Ruling
+    added: Mapping[str, float] = field(default_factory=dict)
 
 
 class Replayer:
@@ -48,13 +51,16 @@ class Replayer:
     Args:
         scorer: of the bundle, with limits as the service had them.
         photos: where the service kept them.
+        beside: what stood beside the bundle when a decision was made; None replays without.
 
     Attributes:
         left_out: how many listings were not scored, by why.
     """
 
-    def __init__(self, scorer: Scorer, photos: PhotoStore):
-        self.scorer, self._photos = scorer, photos
+    def __init__(
+        self, scorer: Scorer, photos: PhotoStore, beside: Callable[[Stored], Additions] | None = None
+    ):
+        self.scorer, self._photos, self._beside = scorer, photos, beside
         self.left_out: Counter[str] = Counter()
 
     def replay(self, stored: Iterable[Stored], *, as_then: bool = False) -> Iterator[Replayed]:
@@ -76,10 +82,18 @@ class Replayer:
                 yield listing
 
         for scored in self.scorer.score(listings()):
-            one = waiting.popleft()
-            if as_then:
-                scored = self.scorer.rule(scored.embedded, scored.scores, _thresholds(one))
-            yield Replayed(one, scored.scores, scored.ruling)
+            yield self._replayed(waiting.popleft(), scored, as_then)
+
+    def _replayed(self, stored: Stored, scored: ScoredListing, as_then: bool) -> Replayed:
+        scorer = self.scorer
+        if self._beside is not None:
+            scorer = scorer.with_additions(self._beside(stored))
+        if scorer is not self.scorer or as_then:
+            limits = _thresholds(stored) if as_then else None
+            scored = scorer.rule(scored.embedded, scored.scores, limits)
+        pairs = zip(scorer.additions.policies, scored.added, strict=False)
+        added = {name: score for name, score in pairs if np.isfinite(score)}
+        return Replayed(stored, scored.scores, scored.ruling, added)
 
     def _with_photos(self, stored: Iterable[Stored]) -> Iterator[tuple[Stored, Listing]]:
         ahead: deque[tuple[Stored, Future[tuple[bytes, ...] | str]]] = deque()

@@ -29,6 +29,8 @@ _READ = (
     "scores",
     "thresholds",
     "bundle",
+    "addons",
+    "taxonomy",
     "decided_at_ms",
 )
 # What the service says where it could not score: `serving/service.py` and `serving/engine.py`
@@ -96,6 +98,8 @@ class Stored:
         scores: probability by policy; None where nothing could be scored.
         thresholds: from which score what happened, by policy.
         bundle: digest of the bundle that decided.
+        addons: digests of the add-ons that scored beside it.
+        taxonomy: digest of the rulebook or of the bundle's taxonomy.
         decided_at_ms: milliseconds since 1970, UTC.
         revision: the content, photos by hash.
     """
@@ -108,6 +112,8 @@ class Stored:
     scores: dict[str, float | None] | None
     thresholds: dict[str, Limits]
     bundle: str
+    addons: tuple[str, ...]
+    taxonomy: str
     decided_at_ms: int
     revision: Revision
 
@@ -207,4 +213,5 @@ def _stored(row: Row[Any]) -> Stored:
     facts = {name: told[name] for name in _READ}
     facts.update(action=Action(facts["action"]), policies=tuple(facts["policies"]))
     facts["thresholds"] = {name: Limits(**limits) for name, limits in facts["thresholds"].items()}
+    facts.update(addons=tuple(facts["addons"] or ()))
     return Stored(**facts, revision=Revision(**content))

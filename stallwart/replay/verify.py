@@ -58,7 +58,7 @@ def _differences(one: Replayed, policies: tuple[str, ...]) -> dict[str, Any]:
     now: dict[str, float] = {}
     if one.scores is not None:  # a score that is no number is stored as none
         pairs = zip(policies, one.scores.tolist(), strict=True)
-        now = {name: value for name, value in pairs if math.isfinite(value)}
+        now = {name: value for name, value in pairs if math.isfinite(value)} | dict(one.added)
     pairs_of: dict[str, tuple[Any, Any]] = {
         "action": (stored.action.value, ruling.action.value),
         "policies": (list(stored.policies), list(ruling.policies)),

@@ -15,6 +15,7 @@ from stallwart.core.settings import Settings
 from stallwart.decide.decide import Thresholds
 from stallwart.encoders.embed import Parts
 from stallwart.encoders.graphs import Embedding
+from stallwart.model.additions import Additions
 from stallwart.model.bundle import Bundle
 from stallwart.model.explain import explain_photos, explain_words
 from stallwart.model.runtime import ScoredListing, Scorer
@@ -36,11 +37,18 @@ class Runtime(Protocol):
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """The k policy ids, in the order of the scores."""
+        """The k policy ids, in the order of the scores; add-ons come after them and are not among them."""
 
     @property
     def thresholds(self) -> dict[str, Limits]:
         """From which score what happens."""
+
+    @property
+    def additions(self) -> Additions:
+        """What stands beside what scores."""
+
+    def with_additions(self, additions: Additions) -> "Runtime":
+        """The same with other additions, at no cost."""
 
     def parts(self, listing: Listing) -> Parts:
         """What has to be embedded of a listing."""
@@ -70,26 +78,55 @@ class BundleRuntime:
     def __init__(self, bundle: Bundle, settings: Settings, beside: "BundleRuntime | None" = None):
         self.bundle = bundle
         self._scorer: Scorer = Scorer(bundle, settings, beside=beside._scorer if beside else None)
-        self.digest, self.taxonomy, self.policies = bundle.digest, bundle.taxonomy.digest, bundle.taxonomy.ids
-        self._thresholds = bundle.thresholds
+        self.digest, self.policies = bundle.digest, bundle.taxonomy.ids
+        self._act: Mapping[str, float | None] = {}
+
+    @property
+    def taxonomy(self) -> str:
+        """Digest of the rulebook that it decides under, or of its bundle's taxonomy where there is none."""
+        return self.additions.rulebook or self.bundle.taxonomy.digest
+
+    @property
+    def additions(self) -> Additions:
+        """What stands beside the bundle."""
+        return self._scorer.additions
+
+    def with_additions(self, additions: Additions) -> "BundleRuntime":
+        """The same loaded bundle with other additions."""
+        other = self._other()
+        other._scorer = self._scorer.with_additions(additions)
+        return other
 
     def under(self, act: Mapping[str, float | None]) -> "BundleRuntime":
         """The same one, with the same graphs, in which these policies block from other scores."""
-        changed = {**self._thresholds.act, **act}
-        other = copy.copy(self)
-        other.__dict__.pop("thresholds", None)  # what was made of the thresholds before
-        other._thresholds = Thresholds(
-            {name: score for name, score in changed.items() if score is not None}, self._thresholds.review
-        )
+        other = self._other()
+        other._act = {**self._act, **act}
         return other
+
+    def _other(self) -> "BundleRuntime":
+        other = copy.copy(self)
+        for made in ("thresholds", "_thresholds"):  # of what it was before
+            other.__dict__.pop(made, None)
+        return other
+
+    @cached_property
+    def _thresholds(self) -> Thresholds:
+        given, quiet = self._scorer.thresholds, self.additions.silent | self.additions.asking
+        act = {**given.act, **self._act}
+        # A right to act is one to a policy as the rulebook has it: of one that was narrowed nothing is left
+        kept = {name: score for name, score in act.items() if score is not None and name not in quiet}
+        return Thresholds(kept, given.review)
 
     @cached_property
     def thresholds(self) -> dict[str, Limits]:
         """From which score each policy blocks and asks."""
-        act, review = self._thresholds.act, self._thresholds.review
+        thresholds = self._thresholds
         return {
-            name: Limits(block=act.get(name), review=review[name] if review[name] <= 1 else None)
-            for name in self.policies
+            name: Limits(
+                block=thresholds.act.get(name),
+                review=thresholds.review[name] if thresholds.review[name] <= 1 else None,
+            )
+            for name in self._scorer.policies
         }
 
     def parts(self, listing: Listing) -> Parts:
@@ -106,7 +143,8 @@ class BundleRuntime:
         """The words that speak for the policy; for `full` also photo regions and known violations."""
         if level == "none" or scored.scores is None:
             return None
-        policy = (scored.ruling.policies or (self.policies[int(np.argmax(scored.scores))],))[0]
+        known = [name for name in scored.ruling.policies if name in self.policies]
+        policy = (known or (self.policies[int(np.argmax(scored.scores))],))[0]
         words = [asdict(word) for word in explain_words(self._scorer, scored, policy)[:_WORDS]]
         found: dict[str, Any] = {"level": level, "policy": policy, "words": words}
         if level == "full":

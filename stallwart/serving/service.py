@@ -31,6 +31,7 @@ from stallwart.serving.rollouts.shadow import Shadow
 from stallwart.serving.sampling import Sampling
 from stallwart.serving.schemas import ListingIn, Options, PhotoIn
 from stallwart.serving.source import PhotoSource
+from stallwart.store.candidates import Candidate
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
 from stallwart.store.exposures import Exposure
 from stallwart.store.photos import PhotoStore
@@ -272,7 +273,8 @@ class Service:
         exposure = self._exposure(work, route, decision.decision_id)
         at_least = self.settings.rights_share if self._would_block(decision) else 0.0
         draw, kind = self.tools.sampling.drawn(decision, route.plan, exposure, at_least)
-        return Draft(revision, decision, request_key, rescan, exposure, draw, kind)
+        candidates = self._candidates(work, decision)
+        return Draft(revision, decision, request_key, rescan, exposure, draw, kind, candidates)
 
     def _would_block(self, decision: Decision) -> bool:
         """Whether a policy that is earning its right would have blocked this."""
@@ -280,6 +282,16 @@ class Service:
         if not earning or not scores:
             return False
         return any(scores[policy] >= score for policy, score in earning.items() if policy in scores)
+
+    def _candidates(self, work: Work, decision: Decision) -> tuple[Candidate, ...]:
+        """Policies that are tried and would ask about the listing."""
+        if work.scored is None or not work.scored.added:
+            return ()
+        found, decision_id, at_ms = work.scored.added, decision.decision_id, decision.decided_at_ms
+        return tuple(
+            Candidate(decision_id, addon.policy.id, addon.digest, score, at_ms)
+            for addon, score in work.runtime.additions.candidates(found)
+        )
 
     def _exposure(self, work: Work, route: Route, decision_id: str) -> Exposure | None:
         # What was refused for want of room says nothing of either model
@@ -314,7 +326,6 @@ class Service:
     def _decision(self, work: Work, revision: Revision) -> Decision:
         """The draft of the decision; its cause and what it supersedes are settled when it is stored."""
         runtime, scored, now_ms = work.runtime, work.scored, self.tools.now_ms()
-        values = None if scored is None or scored.scores is None else scored.scores.tolist()
         return Decision.model_construct(
             decision_id=f"d_{now_ms:012x}{self._process}{next(self._numbers):08x}",
             listing_id=revision.listing_id,
@@ -322,10 +333,11 @@ class Service:
             action=scored.ruling.action if scored else Action.REVIEW,
             policies=scored.ruling.policies if scored else (),
             reason=scored.ruling.reason if scored else work.failed,
-            scores=None if values is None else dict(zip(runtime.policies, values, strict=True)),
+            scores=None if scored is None else scored.by_policy(runtime.policies, runtime.additions),
             thresholds=runtime.thresholds,
             evidence=work.found,
             bundle=runtime.digest,
+            addons=runtime.additions.digests,
             taxonomy=runtime.taxonomy,
             cause=Cause.NEW,
             supersedes=None,

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.decision import PEOPLE, RULINGS, Cause, Decision, Limits
 from stallwart.store.audit_counts import Kind, add_counts
+from stallwart.store.candidates import Candidate, add_candidates
 from stallwart.store.draws import Draw, add_draws
 from stallwart.store.exposures import Exposure, add_exposures
 from stallwart.store.outbox import enqueue
@@ -65,6 +66,7 @@ class Draft:
         exposure: what counts it in a rollout; None where none does.
         draw: what gives it to the audit; None where it was not drawn.
         kind: what it is counted as, drawn or not; None where it is not counted.
+        candidates: policies that are tried and would ask about it.
     """
 
     revision: Revision
@@ -74,6 +76,7 @@ class Draft:
     exposure: Exposure | None = None
     draw: Draw | None = None
     kind: Kind | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,7 @@ def write(
     add_exposures(connection, [draft.exposure for draft, *_ in known.new if draft.exposure])
     add_draws(connection, [draft.draw for draft, *_ in known.new if draft.draw])
     add_counts(connection, [draft.kind for draft, *_ in known.new if draft.kind], _WRITER)
+    add_candidates(connection, [one for draft, *_ in known.new for one in draft.candidates])
     enqueue(connection, [decision for _, decision, _ in known.new], webhooks, now_ms)
     return answers
 
@@ -274,10 +278,11 @@ def _by_listing(connection: Connection, sql: Statements, listings: Collection[st
 def _decision(fields: Sequence[Any]) -> Decision:
     """A row of the columns `READ`; SQLite gives JSON as text, PostgreSQL's driver what it says."""
     values = dict(zip(READ, fields, strict=False))  # SQLite adds the number by which it found the last
-    for name in ("policies", "scores", "thresholds", "evidence"):
+    for name in ("policies", "scores", "thresholds", "evidence", "addons"):
         if isinstance(values[name], str):
             values[name] = json.loads(values[name])
     values["automatic"] = values["cause"] not in PEOPLE
+    values["addons"] = values["addons"] or ()
     return Decision.model_validate(values)
 
 
@@ -336,6 +341,7 @@ def _decision_row(decision: Decision, first_of: str | None, thresholds: dict[int
         limits,
         None if decision.evidence is None else json.dumps(decision.evidence),
         decision.bundle,
+        to_json(decision.addons).decode(),
         decision.taxonomy,
         str(decision.cause),
         decision.supersedes,

@@ -22,7 +22,16 @@ from stallwart.store.gold import gold_for
 from stallwart.store.ranking import Ranking
 from stallwart.store.rulings import Asked, Outcome, rule
 from stallwart.store.statements import statements
-from stallwart.store.tables import audit_draws, decisions, feedback, revisions, tasks, users, verdicts
+from stallwart.store.tables import (
+    audit_draws,
+    candidates,
+    decisions,
+    feedback,
+    revisions,
+    tasks,
+    users,
+    verdicts,
+)
 from stallwart.store.tasks import OF_THE_QUEUE, Kind, Question, State, add_tasks, cancel
 from stallwart.store.verdicts import Answer, valid_verdict
 
@@ -179,6 +188,16 @@ def _from_feedback(connection: Connection, rows: Sequence[Row[Any]], rules: Rule
     return Counter({kind: add_tasks(connection, some, rules.ranking, now) for kind, some in asked.items()})
 
 
+def _from_candidates(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) -> Counter[str]:
+    current = _current(connection, rows)
+    asked = [
+        _question(row, Kind.REVIEW, policy=row.policy, probability=row.score, asked_at_ms=row.at_ms)
+        for row in rows
+        if row.purged_at_ms is None and row.decision_id in current
+    ]
+    return Counter(review=add_tasks(connection, asked, rules.ranking, rules.now_ms()))
+
+
 def _from_draws(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) -> Counter[str]:
     asked = [
         _question(row, Kind.AUDIT, asked_at_ms=row.drawn_at_ms) for row in rows if row.purged_at_ms is None
@@ -278,6 +297,15 @@ SOURCES = (
         decisions.c.seq,
         _at_once,
         _from_decisions,
+    ),
+    Source(
+        "intake candidates",
+        _decided(candidates.c.seq, candidates.c.policy, candidates.c.score, candidates.c.at_ms)
+        .join_from(candidates, decisions, decisions.c.decision_id == candidates.c.decision_id)
+        .join(revisions, _REVISION),
+        candidates.c.seq,
+        _at_once,
+        _from_candidates,
     ),
     Source(
         "intake feedback",

@@ -82,6 +82,7 @@ decisions = Table(
     Column("thresholds", JSON, nullable=False),
     Column("evidence", JSON(none_as_null=True)),
     Column("bundle", Text, nullable=False),
+    Column("addons", JSON),  # digests; NULL in decisions of before there were any
     Column("taxonomy", Text, nullable=False),
     Column("cause", Text, nullable=False),
     Column("supersedes", Text),
@@ -767,4 +768,39 @@ bulk_items = Table(
     Column("outcome", Text),  # of `rulings.Outcome`; NULL where it was not come to
     Column("undone", Text),  # the same of its undoing
     sqlite_with_rowid=False,
+)
+
+# Each version of the rulebook, with the move that made it. Append-only.
+rulebooks = Table(
+    "rulebooks",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 ... without a gap
+    Column("digest", Text, nullable=False, unique=True),
+    Column("content", Text, nullable=False),  # JSON; text, so that its digest can be checked
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Heads of policies that no bundle knows yet.
+addons = Table(
+    "addons",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("policy", Text, nullable=False, index=True),
+    Column("place", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # of the rulebook that brought it
+    Column("added_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),  # when another one of its policy, or none, took its place
+)
+
+# Decisions on listings that a policy which is tried would ask about.
+candidates = Table(
+    "candidates",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("decision_id", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("addon", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    UniqueConstraint("decision_id", "policy"),
 )

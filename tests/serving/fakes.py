@@ -9,6 +9,7 @@ from stallwart.content.photo import PhotoError
 from stallwart.core.decision import Action, Limits
 from stallwart.decide.decide import Thresholds, decide
 from stallwart.encoders.embed import Embedded, Parts
+from stallwart.model.additions import NONE, Additions
 from stallwart.model.runtime import ScoredListing
 
 POLICIES = ("drugs", "weapons")
@@ -30,6 +31,11 @@ class FakeRuntime:
 
     def __post_init__(self):
         self.gate.set()
+
+    additions: Additions = NONE
+
+    def with_additions(self, _):
+        return self
 
     @property
     def thresholds(self):

@@ -16,7 +16,9 @@ from stallwart.serving.bundles import give_back_memory, load_registered
 from stallwart.serving.engine import Engine
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms, Routing
+from stallwart.serving.rollouts.besides import Besides
 from stallwart.serving.runtime import Runtime
+from stallwart.store import rulebooks
 from stallwart.store.database import reading, store_errors
 from stallwart.store.registry import BundleRow, champion, read_bundle_row
 from stallwart.store.rights import acting, changed_since, earning, read_rights
@@ -67,6 +69,7 @@ class Follow:
         # As they were loaded; what routes are these under their policies' rights
         self._deciding, self._waiting = arms.now.champion, arms.now.challenger
         self._under: dict[str, tuple[Runtime, dict[str, float | None], Runtime]] = {}
+        self._besides = Besides()
         self.memory_mb, self.refused = 0.0, ""
 
     def read(self) -> None:
@@ -81,9 +84,11 @@ class Follow:
                 digest, rollout = champion(connection), current(connection)
                 wanted = read_bundle_row(connection, digest) if digest else None
                 challenger = read_bundle_row(connection, rollout.challenger) if rollout else None
+                book, beside = rulebooks.current(connection), rulebooks.scoring(connection)
             had = self._waiting
-            deciding = self._champion(wanted)
+            deciding = self._besides.beside(self._champion(wanted), book, beside)
             waiting = self._challenger(challenger, deciding)
+            waiting = waiting and self._besides.beside(waiting, book, beside)
             self._route(deciding, waiting, rollout, self._plan(rollout), read_at)
             self._metrics.share.set(rollout.share if rollout and waiting else 0.0)
             if had is not None and waiting is None:

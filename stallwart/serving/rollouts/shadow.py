@@ -82,7 +82,6 @@ class Shadow:
 
 def _counterpart(work: Work, decision_id: str, rollout: Rollout, now_ms: int) -> Counterpart:
     runtime, scored = work.runtime, work.scored
-    values = None if scored is None or scored.scores is None else scored.scores.tolist()
     return Counterpart(
         decision_id=decision_id,
         bundle=runtime.digest,
@@ -90,7 +89,7 @@ def _counterpart(work: Work, decision_id: str, rollout: Rollout, now_ms: int) ->
         step=rollout.step,
         action=scored.ruling.action if scored else Action.REVIEW,
         policies=scored.ruling.policies if scored else (),
-        scores=None if values is None else dict(zip(runtime.policies, values, strict=True)),
+        scores=None if scored is None else scored.by_policy(runtime.policies, runtime.additions),
         failed=bool(work.failed),
         cpu_us=int(work.cpu_seconds * 1e6),
         at_ms=now_ms,
