@@ -193,7 +193,7 @@ def _from_candidates(connection: Connection, rows: Sequence[Row[Any]], rules: Ru
     asked = [
         _question(row, Kind.REVIEW, policy=row.policy, probability=row.score, asked_at_ms=row.at_ms)
         for row in rows
-        if row.purged_at_ms is None and row.decision_id in current
+        if row.purged_at_ms is None and row.decision_id == current[row.listing_id]
     ]
     return Counter(review=add_tasks(connection, asked, rules.ranking, rules.now_ms()))
 
