@@ -6,10 +6,11 @@
     python bench/audit.py tune --seed 1       # what planning was chosen by
     python bench/audit.py --quick             # a little of each, under a minute
 
-A week has 100,000 listings, each drawn by itself with the probability of its stratum, 700 verdicts expected;
-3 % of verdicts are unknown. Scores come from normal latents, so that they are calibrated in `calibrated`. In
-`adapted` violations moved towards the others by one standard deviation since the scores were calibrated; in
-`pocket` a quarter of violations look to the model like any listing; in `separated` none scores below blocks.
+A week has 100,000 listings, each drawn by itself with the probability that the program's own plan gives it,
+700 verdicts expected; 3 % of verdicts are unknown. Scores come from normal latents, and so are calibrated in
+`calibrated`. In `adapted` violations moved towards the others by one standard deviation since the scores
+were calibrated; in `pocket` a quarter of violations look to the model like any listing; in `separated` none
+scores below blocks.
 """
 
 import argparse
@@ -23,8 +24,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from stallwart.core.decision import Action
 from stallwart.estimate.audit import Audit, Estimate, Stratum, audit
+from stallwart.estimate.audit_cells import BLOCKS, CALLS, Cell, Drawn, sample_of, strata_for
 from stallwart.estimate.audit_plan import DOUBT, Band, band_edges, drawing_probabilities
+from stallwart.estimate.audit_replan import Traffic, Wanted, plan_of_traffic
 from stallwart.estimate.bounds import Interval, rate_interval
 
 LISTINGS, VERDICTS, UNKNOWN = 100_000, 700, 0.03
@@ -79,19 +83,31 @@ class Setting:
     neutral: np.ndarray
     prevalence: float
     probability: np.ndarray
+    actions: list[Action]
+
+    @property
+    def called_too(self) -> bool:
+        """Whether reviews are calls."""
+        return any(c and a is Action.REVIEW for c, a in zip(self.called, self.actions, strict=True))
 
     def week(self, rng: np.random.Generator) -> tuple[list[Stratum], dict[str, float]]:
-        """Strata with the verdicts of a week, and the truth of that week."""
+        """Strata with the verdicts of a week as the program makes them, and the truth of that week."""
         total = rng.binomial(LISTINGS, self.prevalence)
         bad, good = rng.multinomial(total, self.violating), rng.multinomial(LISTINGS - total, self.neutral)
         yes, no = rng.binomial(bad, self.probability), rng.binomial(good, self.probability)
         lost_yes, lost_no = rng.binomial(yes, UNKNOWN), rng.binomial(no, UNKNOWN)
-        strata = [
-            Stratum(name, bool(called), int(b + g), int(y - ly), int(n - ln), int(ly + ln))
-            for name, called, b, g, y, n, ly, ln in zip(
-                self.names, self.called, bad, good, yes, no, lost_yes, lost_no, strict=True
-            )
-        ]
+        counts, draws = {}, []
+        columns = zip(
+            self.names, self.actions, self.probability, bad + good, yes - lost_yes, no - lost_no,
+            lost_yes + lost_no, strict=True,
+        )  # fmt: skip
+        for name, action, probability, size, *said in columns:
+            cell = Cell(0, "", name, action, () if action is Action.ALLOW else ("x",), float(probability))
+            if size:
+                counts[cell] = int(size)
+            for answer, count in zip(("yes", "no", "unknown"), said, strict=True):
+                draws += [Drawn(cell, {"x": answer})] * int(count)
+        strata = strata_for(sample_of(counts, draws), called=CALLS if self.called_too else BLOCKS)
         caught, blocks = bad[self.called].sum(), (bad + good)[self.called].sum()
         truth = {
             "prevalence": total / LISTINGS,
@@ -101,37 +117,68 @@ class Setting:
         return strata, truth
 
 
+def action_of(score: float) -> Action:
+    return Action.BLOCK if score >= BLOCK else Action.REVIEW if score >= REVIEW else Action.ALLOW
+
+
 def setting(market: Market, plan: Plan | None, calls_from: float = BLOCK, verdicts: int = 0) -> Setting:
     """The market under a plan; without one, `verdicts` drawn plainly, told apart by whether called."""
     rng = np.random.default_rng(7)
     bad, good = market.violating(rng), market.score(rng.normal(0, 1, DRAWS))
+    typical = np.concatenate(  # as it was when the scores were calibrated
+        [
+            good[: DRAWS // 10],
+            market.score(rng.normal(market.apart, 1, int(market.prevalence * DRAWS / 10))),
+        ]
+    )
     if plan is None:
-        edges = np.array([calls_from])
+        edges, drawn = np.array([calls_from]), None
+    elif plan == Plan(plan.verdicts):
+        edges, drawn = products(typical, plan)
     else:
-        typical = np.concatenate(  # as it was when the scores were calibrated
-            [
-                good[: DRAWS // 10],
-                market.score(rng.normal(market.apart, 1, int(market.prevalence * DRAWS / 10))),
-            ]
-        )
-        inner = band_edges(typical[typical < REVIEW], plan.allowed_bands, plan.band_doubt)
-        edges = np.unique(np.concatenate([inner, [REVIEW, (REVIEW + BLOCK) / 2, BLOCK, 0.95]]))
+        edges, drawn = varied(typical, plan)
     cuts = np.concatenate([[-np.inf], edges, [np.inf]])
     shares = [np.histogram(scores, cuts)[0] / len(scores) for scores in (bad, good)]
+    lows = np.concatenate([[0.0], edges])
     called = np.concatenate([[False], edges >= calls_from])
-    names = [f"from {low:.4f}" for low in cuts[:-1]]
-    if plan is None:
-        probability = np.full(len(names), verdicts / LISTINGS)
-    else:
-        inside = np.digitize(typical, edges)
-        sizes = np.bincount(inside, minlength=len(names))
-        predicted = np.bincount(inside, typical, len(names)) / np.maximum(sizes, 1)
-        expected = [
-            Band(bool(c), s * LISTINGS / len(typical), p)
-            for c, s, p in zip(called, sizes, predicted, strict=True)
-        ]
-        probability = drawing_probabilities(expected, plan.verdicts, plan.to_called, plan.doubt)
-    return Setting(names, called, shares[0], shares[1], market.prevalence, probability)
+    names = [f"from {low:.3g}" for low in lows]
+    probability = np.full(len(names), verdicts / LISTINGS) if drawn is None else drawn
+    actions = [action_of(low) for low in lows]
+    return Setting(names, called, shares[0], shares[1], market.prevalence, probability, actions)
+
+
+def products(typical: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and probabilities as the program plans them: of a sample of 10,000, by its own defaults."""
+    seen = np.random.default_rng(11).choice(typical, 10_000, replace=False)
+    actions = np.array([action_of(score).value for score in seen])
+    policies = [() if action == "allow" else ("x",) for action in actions.tolist()]
+    # Its settings are a day's, and this is a week
+    wanted = Wanted(plan.verdicts, block_share=0.05, block_least=3.0 * 7)
+    made = plan_of_traffic(Traffic(actions, seen, policies, LISTINGS), wanted)
+    inner = [edge for action in Action for edge in made.edges[action]]
+    edges = np.unique(np.array([*inner, REVIEW, BLOCK]))
+    lows = [0.0, *edges.tolist()]
+    places = [
+        made.place(action, () if action is Action.ALLOW else ("x",), low)
+        for low in lows
+        for action in [action_of(low)]
+    ]
+    return edges, np.array([place.probability for place in places])
+
+
+def varied(typical: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and probabilities by other choices than the program's."""
+    inner = band_edges(typical[typical < REVIEW], plan.allowed_bands, plan.band_doubt)
+    edges = np.unique(np.concatenate([inner, [REVIEW, (REVIEW + BLOCK) / 2, BLOCK, 0.95]]))
+    inside = np.digitize(typical, edges)
+    sizes = np.bincount(inside, minlength=len(edges) + 1)
+    predicted = np.bincount(inside, typical, len(edges) + 1) / np.maximum(sizes, 1)
+    called = np.concatenate([[False], edges >= BLOCK])
+    expected = [
+        Band(bool(c), s * LISTINGS / len(typical), p)
+        for c, s, p in zip(called, sizes, predicted, strict=True)
+    ]
+    return edges, drawing_probabilities(expected, plan.verdicts, plan.to_called, plan.doubt)
 
 
 def figures(of: Setting, weeks: int, seed: int) -> list[tuple[Audit, dict[str, float]]]:

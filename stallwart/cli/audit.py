@@ -1,4 +1,4 @@
-"""`stallwart audit`: who did what and why, and whether anybody changed what was written of it."""
+"""`stallwart audit`: who did what and why, whether that was changed, and what slips through."""
 
 import re
 from dataclasses import asdict
@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from stallwart.cli import shared
+from stallwart.cli import audit_sample, shared
 from stallwart.cli.database import moment, ready_database
 from stallwart.core.errors import ConfigError, GateError
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="audit",
-    help="The audit log: who did what and why, each entry with the hash of the one before.",
+    help="The audit log, each entry with the hash of the one before; and the audit of decisions: how much"
+    " slips through.",
     no_args_is_help=True,
 )
+app.command()(audit_sample.estimates)
+app.command()(audit_sample.plan)
 
 _HEAD = re.compile(r"([1-9][0-9]{0,17}):([0-9a-f]{64})", re.ASCII)
 

@@ -145,8 +145,10 @@ def _chances(
     """Chances of each action's bands, and of what has no scores."""
     keys, bands, floor_cost = _bands(traffic, edges, floors)
     total = sum(band.population for band in bands)
-    to_called = max(TO_CALLED * wanted.budget - floor_cost, 0.0)  # on top of the least shares
-    to_others = max(wanted.budget - to_called - floor_cost, wanted.budget / 2)
+    to_called = TO_CALLED * wanted.budget
+    if floor_cost >= to_called:  # the least shares are more than blocks would get anyway
+        to_called = 0.0
+    to_others = max(wanted.budget - max(to_called, floor_cost), wanted.budget / 2)
     if wanted.budget > 0:
         budget = to_called + to_others
         least = min(_LEAST, 0.1 * wanted.budget / max(total, 1.0))
