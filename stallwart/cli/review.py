@@ -101,11 +101,18 @@ def compose(
         ConfigError: a setting is wrong.
     """
     from stallwart.monitoring.certificate_pages import CertificatesSection
+    from stallwart.monitoring.novelty_page import NoveltySection
+    from stallwart.monitoring.pages import WatchSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
     from stallwart.store.intake import Intake
 
-    sections: list[Section] = [AccountSection(passwords), CertificatesSection()]
+    sections: list[Section] = [
+        WatchSection(),
+        NoveltySection(),
+        CertificatesSection(),
+        AccountSection(passwords),
+    ]
     jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step)]
     return sections, jobs
 

@@ -183,8 +183,8 @@ class _Shares:
             return None
         turned = self._usual.test(kinds[there], window.at_ms[there])
         words = (
-            f"{self._name}: {turned.name} has {turned.seen:.1%} of the last {turned.rows} listings that have "
-            f"any; {turned.expected:.1%} is usual."
+            f"{self._name.capitalize()}: {turned.name} has {turned.seen:.1%} of the last {turned.rows} "
+            f"listings that have any; {turned.expected:.1%} is usual."
         )
         grew = turned.seen > turned.expected
         source, named = (window, kinds) if grew else (self._reference, self._of(self._reference))

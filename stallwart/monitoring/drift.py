@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stallwart.index.sketch import WIDTH
 from stallwart.monitoring.detect import WINDOWS, Detectors, Finding
@@ -19,7 +20,6 @@ from stallwart.store.alerts import Severity, open_alerts, raise_alert, resolve_a
 from stallwart.store.database import reading, store_errors, writing
 from stallwart.store.registry import Alias
 from stallwart.store.sketches import SketchRow, last_sketches, read_sketches
-from stallwart.store.statements import add_missing
 from stallwart.store.tables import aliases, drift_looks
 
 PREFIX = "drift/"
@@ -165,14 +165,16 @@ def _thinned(rows: list[SketchRow], most: int) -> list[SketchRow]:
 
 
 def _write(connection: Connection, findings: list[Finding], now_ms: int) -> None:
-    import json
-
-    columns = ("detector", "at_ms", "evidence", "limit", "detail")
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     rows = [
-        (one.detector, now_ms, float(-np.log10(one.p)), float(-np.log10(one.level)), json.dumps(_detail(one)))
+        {
+            "detector": one.detector, "at_ms": now_ms, "evidence": float(-np.log10(one.p)),
+            "limit": float(-np.log10(one.level)), "detail": _detail(one),
+        }
         for one in findings
-    ]
-    add_missing(connection, drift_looks, columns, rows)
+    ]  # fmt: skip
+    if rows:
+        connection.execute(insert(drift_looks).on_conflict_do_nothing(), rows)
 
 
 def _detail(one: Finding) -> dict[str, Any]:
