@@ -43,7 +43,7 @@ _LABELLERS = MEASURERS & JUDGES
 class NoveltySection:
     """Groups of listings that are unlike the training set."""
 
-    title = "Watch"
+    title = "Monitoring"
 
     def routes(self) -> Sequence[Route]:
         """The page, one group, and the four things that can be made of it."""

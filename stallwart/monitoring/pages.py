@@ -34,7 +34,7 @@ _LONGEST_WHY = 1_000
 class WatchSection:
     """Online figures, drift and alerts."""
 
-    title = "Watch"
+    title = "Monitoring"
 
     def routes(self) -> Sequence[Route]:
         """The three pages, and the end of an alert."""
