@@ -26,12 +26,12 @@ from sqlalchemy import Engine, select, text
 from bench.queues.fill import fill
 from stallwart.core.decision import Action
 from stallwart.core.settings import Settings
+from stallwart.index import findable as findable_module
+from stallwart.index.findable import Findable
 from stallwart.index.fingerprint import coarse_of, photo_keys, photo_probes
-from stallwart.store import findable as findable_module
+from stallwart.index.search import Filters, count, search
 from stallwart.store.database import open_database, reading, upgrade, writing
-from stallwart.store.findable import Findable
 from stallwart.store.fingerprints import Fingerprint, add_fingerprints, read_fingerprint, sharing
-from stallwart.store.search import Filters, count, search
 from stallwart.store.tables import findable, fingerprints
 from tests.databases import Postgres
 

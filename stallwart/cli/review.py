@@ -100,20 +100,25 @@ def compose(
     Raises:
         ConfigError: a setting is wrong.
     """
+    from stallwart.cli.searching import search_parts
     from stallwart.monitoring.certificate_pages import CertificatesSection
     from stallwart.monitoring.novelty_page import NoveltySection
     from stallwart.monitoring.pages import WatchSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
     from stallwart.store.intake import Intake
+    from stallwart.store.photos import PhotoStore
 
+    photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
+    searching, behind, _ = search_parts(database, settings, photos, now_ms)
     sections: list[Section] = [
+        *searching,
         WatchSection(),
         NoveltySection(),
         CertificatesSection(),
         AccountSection(passwords),
     ]
-    jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step)]
+    jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step), *behind]
     return sections, jobs
 
 

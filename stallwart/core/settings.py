@@ -309,3 +309,16 @@ class Settings(BaseSettings):
     webhook_statement: bool = Field(
         default=False, description="Whether webhooks get the statement of reasons of a block beside it."
     )
+
+    # Review: search, and acts on many listings
+    bulk_limit_reviewers: int = Field(
+        default=25, ge=1, le=10_000, description="Listings that a reviewer may act on at once."
+    )
+    bulk_limit_leads: int = Field(
+        default=2_000, ge=1, le=100_000, description="Listings that a lead or an admin may act on at once."
+    )
+    review_meaning: bool = Field(
+        default=True,
+        description="Whether `stallwart review` loads the champion's encoders, to find what is alike in"
+        " meaning.",
+    )

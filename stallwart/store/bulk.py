@@ -16,8 +16,8 @@ from stallwart.core.decision import Action, Cause
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.store import audit
 from stallwart.store.database import reading, store_errors, writing
+from stallwart.store.findable import Hit
 from stallwart.store.rulings import Asked, Outcome, rule, undo
-from stallwart.store.search import Hit
 from stallwart.store.tables import bulk_acts, bulk_items
 
 _BATCH = 50

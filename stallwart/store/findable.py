@@ -1,24 +1,19 @@
-"""Makes decided listings findable: a row and the words of each, behind the service's back.
+"""Rows and words of what can be found: kept, and forgotten where a listing is emptied or erased.
 
-A row is of a listing's last decision and has its number, so that the newest is found first without sorting.
-Words are in FTS5 on SQLite and a tsvector with a GIN index on PostgreSQL; what is emptied or erased is
-forgotten there too.
+Words are in FTS5 on SQLite and a tsvector with a GIN index on PostgreSQL, the same ones in both.
+`index/findable.py` makes them, and `index/search.py` asks for them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, insert, select, text
+from sqlalchemy import Connection, delete, select, text
 
-from stallwart.store.database import reading, store_errors, writing
-from stallwart.store.tables import decisions, findable, revisions
-from stallwart.store.trail import Trail
-from stallwart.store.words import as_vector, words_of
+from stallwart.core.decision import Action
+from stallwart.store.tables import findable
 
-_BATCH = 500
 _ROWS = 400  # of one statement
-_LOCK = 0x57A15  # any number that all processes of this program agree on
-_FAILED = "listings could not be made findable; the next step goes on"
 MAKE_WORDS = {
     "sqlite": (
         'CREATE VIRTUAL TABLE findable_words USING fts5(words, tokenize = "unicode61 remove_diacritics 0")',
@@ -29,81 +24,33 @@ MAKE_WORDS = {
     ),
 }
 """What makes the table of words; its kinds have too little in common for one description."""
-_MISSING = (
-    select(
-        decisions.c.seq,
-        decisions.c.decided_at_ms,
-        decisions.c.decision_id,
-        decisions.c.listing_id,
-        decisions.c.revision,
-        decisions.c.action,
-        decisions.c.policies,
-        decisions.c.scores,
-        revisions.c.title,
-        revisions.c.description,
-        revisions.c.seller_id,
-    )
-    .join(revisions, revisions.c.revision == decisions.c.revision)
-    .where(
-        ~select(findable.c.seq)
-        .where(and_(findable.c.listing_id == decisions.c.listing_id, findable.c.seq >= decisions.c.seq))
-        .exists()
-    )
-)
 
 
-class Findable:
-    """Makes listings findable, a step at a time; several may be at work on one database.
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A listing that was found, by its last decision.
 
-    Args:
-        engine: the database.
-        now_ms: milliseconds since 1970.
+    Attributes:
+        seq: the decision's number; pages go on behind it.
+        listing_id: which listing.
+        decision_id: its last decision.
+        revision: what that is about.
+        action: what was decided.
+        policy: that called for it, or the likeliest; None where nothing was scored.
+        score: of that policy.
+        seller_id: whose, or None.
+        decided_at_ms: milliseconds since 1970.
     """
 
-    def __init__(self, engine: Engine, now_ms: Callable[[], int]):
-        self._engine = engine
-        self._trail = Trail("findable", _MISSING, now_ms)
-
-    def step(self) -> tuple[int, bool]:
-        """How many listings of the next 500 decisions were made findable, and whether there may be more.
-
-        Raises:
-            StoreError: the database fails; the next step does the same again.
-        """
-        with store_errors(_FAILED):
-            with reading(self._engine) as connection:
-                if not self._trail.missing(connection, 1) and not self._trail.behind(connection):
-                    return 0, False
-            with writing(self._engine) as connection:
-                _one_at_a_time(connection)
-                rows = self._trail.missing(connection, _BATCH)
-                last = {row.listing_id: row for row in rows}
-                put_findable(connection, list(last.values()))
-                self._trail.done(connection, rows, _BATCH)
-        return len(last), len(rows) == _BATCH
-
-    def behind(self) -> int:
-        """About how many decisions are still to be looked at."""
-        with store_errors(_FAILED), reading(self._engine) as connection:
-            return self._trail.behind(connection)
-
-
-def put_findable(connection: Connection, rows: Sequence[Any]) -> None:
-    """Make decisions findable in the place of earlier ones of their listings, in the caller's transaction.
-
-    Args:
-        connection: in a transaction of `database.writing`.
-        rows: of decisions and their revisions; one of each listing.
-    """
-    forget_findable(connection, listings=[row.listing_id for row in rows])
-    if not rows:
-        return
-    made = [_row(row) for row in rows]
-    connection.execute(insert(findable), made)
-    words = [
-        (row.seq, words_of(" ".join(part for part in (row.title, row.description) if part))) for row in rows
-    ]
-    _put_words(connection, [(seq, some) for seq, some in words if some])
+    seq: int
+    listing_id: str
+    decision_id: str
+    revision: str
+    action: Action
+    policy: str | None
+    score: float | None
+    seller_id: str | None
+    decided_at_ms: int
 
 
 def forget_findable(
@@ -141,36 +88,14 @@ def _forget_words(connection: Connection, seqs: Iterable[int]) -> None:
         connection.execute(text(f"DELETE FROM findable_words WHERE {column} = :seq"), rows)
 
 
-def _put_words(connection: Connection, words: Sequence[tuple[int, list[str]]]) -> None:
+def put_words(connection: Connection, words: Sequence[tuple[int, str]]) -> None:
+    """Keep the words of rows by number: for SQLite as a text, for PostgreSQL as the text of a tsvector."""
     if not words:
         return
     if connection.dialect.name == "sqlite":
         statement = "INSERT INTO findable_words (rowid, words) VALUES (:seq, :words)"
-        rows: list[Mapping[str, Any]] = [{"seq": seq, "words": " ".join(some)} for seq, some in words]
+        rows: list[Mapping[str, Any]] = [{"seq": seq, "words": some} for seq, some in words]
     else:
         statement = "INSERT INTO findable_words (seq, words) VALUES (:seq, CAST(:words AS tsvector))"
-        rows = [{"seq": seq, "words": as_vector(some)} for seq, some in words]
+        rows = [{"seq": seq, "words": some} for seq, some in words]
     connection.execute(text(statement), rows)
-
-
-def _row(row: Any) -> dict[str, Any]:
-    scores = row.scores or {}
-    likeliest = max(scores, key=lambda name: (scores[name], name), default=None)
-    policy = row.policies[0] if row.policies else likeliest
-    return {
-        "seq": row.seq,
-        "listing_id": row.listing_id,
-        "decision_id": row.decision_id,
-        "revision": row.revision,
-        "action": row.action,
-        "policy": policy,
-        "score": scores.get(policy) if policy else None,
-        "seller_id": row.seller_id,
-        "decided_at_ms": row.decided_at_ms,
-    }
-
-
-def _one_at_a_time(connection: Connection) -> None:
-    """Let no other process make rows until this transaction ends; SQLite's exclude each other."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -3,12 +3,12 @@ from sqlalchemy import select
 
 from stallwart.core.decision import Action
 from stallwart.core.errors import ConfigError, ConflictError, DataError, NotFoundError
+from stallwart.index.findable import Findable
+from stallwart.index.search import Filters, search
 from stallwart.store import audit, bulk
 from stallwart.store.bulk import Bulk
 from stallwart.store.database import reading, writing
-from stallwart.store.findable import Findable
 from stallwart.store.photos import PhotoStore
-from stallwart.store.search import Filters, search
 from stallwart.store.tables import decisions
 from tests.index.stored import NOW, decide
 

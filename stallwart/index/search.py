@@ -31,10 +31,11 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.exc import DBAPIError
 
 from stallwart.core.decision import Action
+from stallwart.index.words import for_postgres, for_sqlite, read_query
 from stallwart.store.database import reading, store_errors
+from stallwart.store.findable import Hit
 from stallwart.store.revisions import storable
 from stallwart.store.tables import findable
-from stallwart.store.words import for_postgres, for_sqlite, read_query
 
 DEADLINE_MS = 250
 """After which a search is given up."""
@@ -72,33 +73,6 @@ class Filters:
     def names(self) -> list[str]:
         """Which filters narrow the search."""
         return [name for name in self.__slots__ if getattr(self, name) not in (None, "")]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A listing that was found, by its last decision.
-
-    Attributes:
-        seq: the decision's number; pages go on behind it.
-        listing_id: which listing.
-        decision_id: its last decision.
-        revision: what that is about.
-        action: what was decided.
-        policy: that called for it, or the likeliest; None where nothing was scored.
-        score: of that policy.
-        seller_id: whose, or None.
-        decided_at_ms: milliseconds since 1970.
-    """
-
-    seq: int
-    listing_id: str
-    decision_id: str
-    revision: str
-    action: Action
-    policy: str | None
-    score: float | None
-    seller_id: str | None
-    decided_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, text
 
 from stallwart.core.decision import Action
+from stallwart.index.findable import Findable
+from stallwart.index.search import Filters, count, search
+from stallwart.index.words import as_vector, for_postgres, for_sqlite, read_query, words_of
 from stallwart.store.database import reading, writing
-from stallwart.store.findable import Findable, forget_findable
+from stallwart.store.findable import forget_findable
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import purge
-from stallwart.store.search import Filters, count, search
 from stallwart.store.tables import findable
-from stallwart.store.words import as_vector, for_postgres, for_sqlite, read_query, words_of
 from tests.index.stored import KNIFE, LAMP, NOW, decide
 from tests.store.test_query_plans import plans, whole
 
