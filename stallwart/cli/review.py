@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stallwart.pages.site import Section
     from stallwart.store.passwords import Passwords
 
-_INTAKE_SECONDS = 1.0
+_INTAKE_SECONDS, _POLICIES_SECONDS = 1.0, 30.0
 
 
 def review(
@@ -34,6 +34,19 @@ def review(
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Private key of the certificate, PEM.", show_default=False)
+    ] = None,
+    policies: Annotated[
+        Path | None,
+        typer.Option(
+            help="The rulebook whose text is shown; the champion's if not given.", show_default=False
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a bundle that explains its decisions, where the registry does not know it.",
+            show_default=False,
+        ),
     ] = None,
     proxy: Annotated[
         str | None,
@@ -68,7 +81,7 @@ def review(
 
         log_to_stderr()
         passwords = Passwords()
-        sections, jobs = compose(database, settings, passwords, wall_ms)
+        sections, jobs = compose(database, settings, passwords, wall_ms, bundle, policies)
         parts = Parts(database, settings, passwords, wall_ms, secure, jobs)
         config = uvicorn.Config(
             create_site(sections, parts),
@@ -93,32 +106,66 @@ def review(
 
 
 def compose(
-    database: "Engine", settings: Settings, passwords: "Passwords", now_ms: Callable[[], int]
+    database: "Engine",
+    settings: Settings,
+    passwords: "Passwords",
+    now_ms: Callable[[], int],
+    bundle: Path | None = None,
+    policies_file: Path | None = None,
 ) -> tuple[Sequence["Section"], Sequence["Job"]]:
     """All sections in the order of the navigation, and the work behind them.
 
+    Args:
+        database: with the tables of this version.
+        settings: of review, photos and the registry.
+        passwords: hashes and verifies them.
+        now_ms: milliseconds since 1970.
+        bundle: folder of a bundle that the registry need not know.
+        policies_file: a policy file; the champion's taxonomy if None.
+
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting or the policy file is wrong.
+        BundleError: there is no bundle in the folder.
     """
     from stallwart.cli.searching import search_parts
+    from stallwart.index.near import NearDuplicates
+    from stallwart.index.violations import Violations
     from stallwart.monitoring.certificate_pages import CertificatesSection
     from stallwart.monitoring.novelty_page import NoveltySection
     from stallwart.monitoring.pages import WatchSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
+    from stallwart.review.explaining import Explainer
+    from stallwart.review.looking import Looking
+    from stallwart.review.nearest import NearestSection
+    from stallwart.review.pictures import PhotoSection
+    from stallwart.review.policies import Policies
+    from stallwart.review.tasks import TaskSection
     from stallwart.store.intake import Intake
     from stallwart.store.photos import PhotoStore
 
     photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
-    searching, behind, _ = search_parts(database, settings, photos, now_ms)
+    policies, looking = Policies(database, policies_file, bundle), Looking()
+    searching, behind, meaning = search_parts(database, settings, photos, now_ms)
+    violations = Violations(database, NearDuplicates(photos, settings), meaning)
     sections: list[Section] = [
+        TaskSection(policies, looking, settings),
+        NearestSection(violations, policies, looking),
+        PhotoSection(photos, looking, settings),
         *searching,
         WatchSection(),
         NoveltySection(),
         CertificatesSection(),
         AccountSection(passwords),
     ]
-    jobs = [Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step), *behind]
+    jobs = [
+        Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step),
+        Job("reading the policies", _POLICIES_SECONDS, policies.refresh),
+        *behind,
+    ]
+    if settings.review_explain_seconds:
+        explainer = Explainer(database, photos, settings, now_ms, bundle)
+        jobs.append(Job("explaining tasks", settings.review_explain_seconds, explainer.step))
     return sections, jobs
 
 

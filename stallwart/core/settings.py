@@ -168,6 +168,18 @@ class Settings(BaseSettings):
     review_body_bytes: int = Field(
         default=1_000_000, ge=10_000, description="Largest form that a page of review takes, in bytes."
     )
+    review_explain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=3_600,
+        description="Seconds between two looks for open tasks that lack evidence; 0 makes none.",
+    )
+    review_explain_photos: int = Field(
+        default=1,
+        ge=0,
+        le=20,
+        description="Photos of a listing explained to reviewers; each costs 25 passes of its encoder.",
+    )
     review_threads: int = Field(
         default=8, ge=1, le=64, description="Pages of review at work at once in a process; others wait."
     )

@@ -127,12 +127,21 @@ def explain_words(scorer: Scorer, scored: ScoredListing, policy: str) -> list[Wo
     return sorted(words, key=lambda word: -word.weight)
 
 
-def explain_photos(scorer: Scorer, scored: ScoredListing, policy: str) -> list[Region]:
-    """The patch that matters most in each photo, strongest first; empty where no photo decodes."""
+def explain_photos(
+    scorer: Scorer, scored: ScoredListing, policy: str, most: int | None = None
+) -> list[Region]:
+    """The patch that matters most in each photo, strongest first; empty where no photo decodes.
+
+    Args:
+        scorer: a loaded bundle.
+        scored: what it said.
+        policy: which to explain.
+        most: how many of the first photos are looked at; each costs one pass for each patch. None is all.
+    """
     listing, settings = scored.embedded.listing, scorer.embedder.settings
     column = scorer.bundle.taxonomy.ids.index(policy)
     regions, row = [], 0
-    for number, photo in enumerate(listing.photos[: settings.max_photos]):
+    for number, photo in enumerate(listing.photos[: settings.max_photos][:most]):
         try:
             pixels = decode_photo(photo, settings.max_photo_bytes, settings.max_photo_pixels)
         except PhotoError:

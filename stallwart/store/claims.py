@@ -464,3 +464,8 @@ def _reason(given: str) -> str:
     if not kept or len(kept) > _LONGEST_REASON:
         raise DataError(f"say why in 1 to {_LONGEST_REASON} characters")
     return kept
+
+
+def open_lanes(connection: Connection) -> list[str]:
+    """The lanes that have open tasks, the one with the highest rank first; see `tasks.lane_of`."""
+    return [lane for lane, _ in _lanes(connection)]

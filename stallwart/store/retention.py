@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, select,
 
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors, writing
+from stallwart.store.explanations import forget_explanations
 from stallwart.store.findable import forget_words_of
 from stallwart.store.fingerprints import forget_fingerprints
 from stallwart.store.photos import PhotoStore
@@ -133,6 +134,7 @@ def _empty(engine: Engine, batch: dict[str, list[str]], now_ms: int) -> int:
             connection.execute(update(table).where(quotes).values(note=None))
         forget_fingerprints(connection, list(batch))
         forget_words_of(connection, list(batch))
+        forget_explanations(connection, list(batch))
         for pairs in _slices(uses):
             connection.execute(
                 delete(photo_uses).where(tuple_(photo_uses.c.photo, photo_uses.c.revision).in_(pairs))

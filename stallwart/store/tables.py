@@ -507,6 +507,18 @@ tasks = Table(
     Index("ix_tasks_ended_by_ended_at_ms", "ended_by", "ended_at_ms"),
 )
 
+# Evidence that was made for reviewers after a decision. It goes with the content that it is of.
+explanations = Table(
+    "explanations",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("revision", Text, nullable=False, index=True),
+    Column("bundle", Text, nullable=False),
+    Column("evidence", JSON(none_as_null=True)),  # NULL where it could not be made
+    Column("failed", Text),  # why not
+    Column("made_at_ms", BigInteger, nullable=False),
+)
+
 # Who passed a task on to others, and why.
 task_skips = Table(
     "task_skips",

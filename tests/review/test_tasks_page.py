@@ -1,0 +1,313 @@
+"""The desk without a browser: what is shown, answered, passed on and lost; what a blind task hides."""
+
+import io
+import re
+
+import pytest
+from desks import HOSTILE, IDS, TRICKS, asked, desk, evidence, listed, settings_of, told
+from PIL import Image
+
+from stallwart.cli.review import compose
+from stallwart.pages.app import Parts, create_site
+from stallwart.store.database import reading
+from stallwart.store.people import Role, set_reading
+from stallwart.store.tasks import Kind, State, tasks_of
+from stallwart.store.verdicts import Answer, read_verdicts
+from stallwart.store.views import read_views
+from tests.pages.sites import Clock, signed_in, token_of, words
+from tests.store.reviewing import QUICK, act
+
+PART = {"hx-request": "true"}
+
+
+class Desk:
+    """Somebody at the desk, as its script asks."""
+
+    def __init__(self, somebody, database):
+        self.somebody, self.database = somebody, database
+        self.page = somebody.get("/tasks")
+        self.headers = {**PART, "x-csrf-token": token_of(self.page.text)}
+
+    def task(self):
+        return task_of(self.page.text)
+
+    def post(self, path, **form):
+        return self.somebody.client.post(path, data=form, headers=self.headers)
+
+    def answer(self, task, *policies, judged=IDS, **form):
+        given = {"policy": list(policies), "judged": list(judged), **form}
+        if not policies:
+            given["allow"] = "1"
+        return self.post(f"/tasks/{task}/verdict", **given)
+
+
+def task_of(html):
+    found = re.search(r'data-task="([^"]+)"', html)
+    return found and found.group(1)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def app(database, settings, clock):
+    sections, _ = compose(database, settings, QUICK, clock, None, settings.data_dir / "policies.toml")
+    return create_site(sections, Parts(database, settings, QUICK, clock))
+
+
+@pytest.fixture
+def sits(app, database):
+    """Somebody of a role sits down."""
+    return lambda role=Role.REVIEWER, name=None: Desk(signed_in(app, database, role, name), database)
+
+
+def verdicts(database, decision_id):
+    with reading(database) as connection:
+        return read_verdicts(connection, decision_id)
+
+
+def state(database, decision_id):
+    with reading(database) as connection:
+        return tasks_of(connection, decision_id)[0].state
+
+
+def test_a_task_shows_the_listing_its_evidence_and_the_rulebook(database, settings, sits):
+    decision = listed(database, settings, 1, photos=2)
+    evidence(database, decision, "Old knife 1")
+    asked(database, decision)
+    listed(database, settings, 2, title="Another of the seller")
+    html = sits().page.text
+    assert '<mark class="s3">knife</mark>' in html
+    assert 'src="/photos/d-000001/1"' in html
+    assert '<rect x="20.0" y="20.0" width="20.0" height="20.0"/>' in html
+    for said in (
+        "Firearms, ammunition", "62 %", "Another of the seller", "The model left it to a person",
+        "weapons is over the score",
+    ):  # fmt: skip
+        assert said in words(html), said
+
+
+def test_an_answer_is_kept_with_a_no_to_what_was_not_marked_and_the_next_task_comes_with_it(
+    database, settings, sits
+):
+    desk(database, settings, 2)
+    rita = sits()
+    answer = rita.answer(rita.task(), "weapons", "alcohol", severity="3", note=" a sharp one ")
+    assert answer.status_code == 200
+    (said,) = [one for number in (1, 2) for one in verdicts(database, f"d-{number:06d}")]
+    yes, no = Answer.YES, Answer.NO
+    assert said.answers == {"weapons": yes, "tobacco": no, "counterfeit": no, "alcohol": yes}
+    assert (said.who, said.severity, said.note) == ("some reviewer", 3, "a sharp one")
+    assert task_of(answer.text) not in (None, rita.task())
+    assert rita.answer(task_of(answer.text)).status_code == 204  # nothing is left
+
+
+def test_a_browser_without_scripts_answers_by_plain_forms(database, settings, sits):
+    desk(database, settings, 2)
+    rita = sits()
+    form = {"csrf": rita.headers["x-csrf-token"], "allow": "1", "judged": list(IDS)}
+    answer = rita.somebody.client.post(f"/tasks/{rita.task()}/verdict", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/tasks")
+    assert task_of(rita.somebody.get("/tasks").text) != rita.task()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"allow": "1", "policy": "weapons"},
+        {"policy": "nothing"},
+        {"policy": "weapons", "severity": "9"},
+        {"policy": "weapons", "judged": ["tobacco"]},
+        {"allow": "1", "judged": ["made_up"]},
+        {"allow": "1", "judged": []},
+        {"allow": "1", "note": "x" * 10_001},
+    ],
+)
+def test_an_answer_that_says_nothing_clear_is_refused_and_ends_nothing(database, settings, sits, form):
+    desk(database, settings, 1)
+    rita = sits()
+    answer = rita.post(f"/tasks/{rita.task()}/verdict", **{"judged": list(IDS), **form})
+    assert answer.status_code == 422
+    assert told(answer)["error"]["message"]
+    assert state(database, "d-000001") == State.CLAIMED
+    assert verdicts(database, "d-000001") == []
+
+
+def test_a_browser_holds_the_next_task_beside_the_one_that_it_shows_and_two_people_never_share_one(
+    database, settings, sits
+):
+    desk(database, settings, 5)
+    rita, otto = sits(), sits(name="otto")
+    first = rita.task()
+    second = task_of(rita.post("/tasks/take", have=[first]).text)
+    again = task_of(rita.post("/tasks/take", have=[first]).text)  # its answer was lost on the way
+    assert again == second
+    third = task_of(rita.answer(first, have=[second]).text)
+    others = task_of(otto.post("/tasks/take", have=[otto.task()]).text)
+    assert len({first, second, third, otto.task(), others}) == 5
+
+
+def test_undo_brings_the_task_back(database, settings, sits, clock):
+    desk(database, settings, 2)
+    rita = sits()
+    rita.answer(rita.task())
+    assert task_of(rita.post("/tasks/undo").text) == rita.task()
+    assert rita.answer(rita.task(), "weapons").status_code == 200
+    clock.now_ms += 11 * 60_000
+    gone = rita.post("/tasks/undo")
+    assert gone.status_code == 404
+    assert "no verdict of yours of the last 10 minutes" in told(gone)["error"]["message"]
+
+
+def test_a_lost_lease_is_told_and_its_answer_refused(database, settings, sits, clock):
+    desk(database, settings, 1)
+    rita = sits()
+    assert told(rita.post("/tasks/renew", have=[rita.task()])) == {"lost": {}}
+    clock.now_ms += 301_000
+    otto = sits(name="otto")
+    assert otto.task() == rita.task()
+    lost = told(rita.post("/tasks/renew", have=[rita.task(), "t_none"]))["lost"]
+    assert "somebody else has it now" in lost[rita.task()]
+    assert "there is no task" in lost["t_none"]
+    refused = rita.answer(rita.task())
+    assert refused.status_code == 409
+    assert otto.answer(otto.task()).status_code == 204
+    assert len(verdicts(database, "d-000001")) == 1
+
+
+def test_skip_escalate_and_release_pass_a_task_on(database, settings, sits):
+    desk(database, settings, 3)
+    rita, lea = sits(), sits(Role.LEAD, "lea")
+    assert rita.post(f"/tasks/{rita.task()}/skip", reason="").status_code == 422
+    after = rita.post(f"/tasks/{rita.task()}/skip", reason="I cannot tell")
+    assert task_of(after.text) not in (rita.task(), lea.task())
+    last = task_of(after.text)
+    assert rita.post(f"/tasks/{last}/escalate", reason="is it one?").status_code == 204
+    lea.answer(lea.task())
+    seen = {task_of(lea.somebody.get("/tasks").text), task_of(lea.post("/tasks/take", have=[]).text)}
+    assert seen <= {rita.task(), last}
+    assert lea.post(f"/tasks/{last}/release").headers["hx-redirect"] == "/account"
+
+
+@pytest.mark.parametrize("kind", [Kind.AUDIT, Kind.SECOND, Kind.GOLD])
+def test_a_blind_task_shows_nothing_of_the_model_before_the_answer_can_be_undone_no_more(
+    database, settings, sits, clock, kind
+):
+    decision = listed(database, settings, 1, reason="the secret reason")
+    evidence(database, decision, "Old knife 1")
+    asked(database, decision, kind)
+    rita = sits()
+    page = rita.page.text[rita.page.text.index("<article") : rita.page.text.index("</article")]
+    hints = ("the secret reason", "62 %", "<mark", "<svg", "This seller", "bundle", kind.value, "nearest")
+    for hint in hints:
+        assert hint not in page, hint
+    assert "sample" in words(page)
+    assert rita.somebody.get(f"/tasks/{rita.task()}/nearest").status_code == 404
+    rita.answer(rita.task())
+    done = rita.somebody.get(f"/tasks/{rita.task()}").text
+    assert "the secret reason" not in done
+    clock.now_ms += 11 * 60_000
+    assert "the secret reason" in rita.somebody.get(f"/tasks/{rita.task()}").text
+
+
+def test_blind_tasks_look_alike(database, settings, sits):
+    pages = []
+    for number, kind in enumerate((Kind.AUDIT, Kind.SECOND, Kind.GOLD), 1):
+        asked(database, listed(database, settings, number, title="A lamp", body="Brass."), kind)
+        rita = sits(name=f"rita {number}")
+        page = rita.page.text[rita.page.text.index("<article") : rita.page.text.index("</article")]
+        pages.append(re.sub(r"t_[0-9a-f]+|d-[0-9]+|value=\"[^\"]{40,}\"", "", page))
+        rita.answer(rita.task())
+    assert pages[0] == pages[1] == pages[2]
+
+
+def test_whoever_settles_a_disagreement_hears_nobody_before(database, settings, sits):
+    decision = listed(database, settings, 1)
+    asked(database, decision)
+    first = sits(name="the first")
+    first.answer(first.task(), note="clearly one")
+    asked(database, decision, Kind.TIEBREAK)
+    page = words(sits(name="the third").page.text)
+    assert "What others said" not in page
+    asked(database, decision, Kind.APPEAL)
+    page = words(sits(name="the fourth").page.text)
+    assert "the first" in page
+
+
+def test_hostile_text_is_shown_as_text_and_what_nobody_sees_by_name(database, settings, sits):
+    asked(database, listed(database, settings, 1, title=TRICKS, body=TRICKS + "x" * 100_000, seller=HOSTILE))
+    html = sits().page.text
+    assert "<script>window" not in html
+    assert "<img src=x" not in html
+    assert "\u202e" not in html
+    assert "\u200b" not in html
+    assert '<span class="unseen">right-to-left override</span>' in html
+    assert "zero-width space × 500" in html
+    assert "{{ 7 * 7 }}" in html
+    assert "The rest of the text" in html
+
+
+def test_nobody_opens_the_task_of_another(database, settings, sits):
+    desk(database, settings, 2)
+    rita, otto = sits(), sits(name="otto")
+    assert otto.somebody.get(f"/tasks/{rita.task()}").status_code == 404
+    assert otto.answer(rita.task()).status_code == 409
+    assert rita.somebody.get(f"/tasks/{rita.task()}").status_code == 200
+
+
+def test_photos_are_made_anew_and_served_as_what_they_are(database, settings, sits, app):
+    desk(database, settings, 1)
+    rita = sits()
+    answer = rita.somebody.get("/photos/d-000001/0")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert Image.open(io.BytesIO(answer.content)).size == (480, 360)
+    kept = next((settings.data_dir / "photos").rglob("[0-9a-f]" * 8 + "*"))
+    assert answer.content != kept.read_bytes()
+    for path in ("/photos/d-000001/1", "/photos/d-000001/x", "/photos/none/0", "/photos/d-000001/-1"):
+        assert rita.somebody.get(path).status_code == 404, path
+    engineer = signed_in(app, database, Role.ENGINEER)
+    assert engineer.get("/photos/d-000001/0").status_code == 403
+
+
+def test_every_look_at_a_listing_is_kept_before_it_is_shown(database, settings, sits, app):
+    desk(database, settings, 1)
+    rita = sits()
+    rita.somebody.get("/photos/d-000001/0")  # a part of the same look
+    otto = signed_in(app, database, name="otto")
+    otto.get("/photos/d-000001/0")
+    with reading(database) as connection:
+        seen = [one for _, one in read_views(connection, listing_id="L1")]
+    assert [one.page for one in seen] == ["photo", "task"]
+    assert seen[1].task_id == rita.task()
+
+
+def test_the_nearest_violations_of_the_model_are_named_and_shown_where_the_store_has_them(
+    database, settings, sits
+):
+    decision = listed(database, settings, 1)
+    evidence(database, decision, "Old knife 1")
+    asked(database, decision)
+    rita = sits()
+    near = words(rita.somebody.get(f"/tasks/{rita.task()}/nearest").text)
+    assert "Weapons 91 % alike by text, known to the model Listing M77 ; its content" in near
+
+
+def test_a_person_judges_the_policies_that_they_read(database, settings, app):
+    desk(database, settings, 1)
+    somebody = signed_in(app, database, name="sue")
+    act(database, set_reading, "sue", ["weapons"], None, who="ana", why="x", now_ms=1)
+    sue = Desk(somebody, database)
+    assert 'value="weapons"' in sue.page.text
+    assert 'value="tobacco"' not in sue.page.text
+    assert sue.answer(sue.task(), "weapons", judged=["weapons", "tobacco"]).status_code == 422
+    sue.answer(sue.task(), "weapons", judged=["weapons"])
+    assert verdicts(database, "d-000001")[0].answers == {"weapons": Answer.YES}
