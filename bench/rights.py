@@ -1,7 +1,7 @@
 """Are rights lost and earned as promised? Streams of verdicts with known precision, many times over.
 
-    python bench/rights.py --seed 61            # about 10 minutes on one core
-    python bench/rights.py --seed 61 --short    # half a minute, for a machine that tests
+    python bench/rights.py --seed 61            # about 12 minutes on an idle core
+    python bench/rights.py --seed 61 --short    # about a minute
 
 Losing: how often a policy at target loses its right within 5,000 verdicts, and after how many verdicts one
 that fell loses it, counted from the fall. A fall comes at the worst moment, when the statistic stands at 0,

@@ -60,11 +60,10 @@ class Traffic:
     places: NDArray[np.int64]
 
 
-def made(material: Material, recipe: Recipe, taxonomy: Taxonomy, settings: Settings, at: datetime) -> Made:
+def made(material: Material, recipe: Recipe, taxonomy: Taxonomy, work: Path, at: datetime) -> Made:
     """Trained on what was listed and labelled a month before `at`, certified on rolling origins up to it."""
     month_before = at.replace(month=at.month - 1)
     known = replace(material, split=split_by_date(material.rows, month_before, at))
-    work = run_folder(settings.cache_dir, recipe, known, taxonomy)
     origins = plan(known, FIRST_ORIGIN_MONTHS, rolling=True)
     fitted = fit_origins(known, recipe, taxonomy, origins, work)
     rolling, final, calibration = calibrated(fitted, known, taxonomy)
@@ -229,9 +228,11 @@ def main() -> None:
     wanted = ("train", "validation", "test", "repeats")
     material = gather(sources, embedder_of(settings), settings, wanted, titles=True)
     print("material read", file=sys.stderr, flush=True)
+    # One folder for all: what an earlier month's bundle fitted on the same rows is not fitted again
+    work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     bundles = []
     for at in STARTS:
-        bundles.append(made(material, recipe, sources.taxonomy, settings, at))
+        bundles.append(made(material, recipe, sources.taxonomy, work, at))
         print(f"trained for {at:%d %B}", file=sys.stderr, flush=True)
     ends = (*STARTS[1:], END)
     rng = np.random.default_rng(options.seed)
