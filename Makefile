@@ -17,12 +17,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,postgres,dev]'
 	touch $(READY)
 
-demo: $(READY) ## a generated market: check, train, evaluate and score it
-	$(BIN)/stallwart sample demo/market --listings 600 --seed 7
-	$(BIN)/stallwart check demo/market/listings-*.parquet --labels demo/market/labels.csv --policies demo/market/policies.toml
-	$(BIN)/stallwart train demo/market/listings-*.parquet --labels demo/market/labels.csv --policies demo/market/policies.toml --out demo/bundle
-	$(BIN)/stallwart score demo/bundle demo/market/listings-2025-12.parquet --out demo/scores.parquet
-	$(BIN)/stallwart evaluate demo/bundle demo/market/listings-*.parquet --labels demo/market/labels.csv --out demo/report
+demo: $(READY) ## a generated market: learn it, serve it, decide, and open the page of review
+	$(BIN)/stallwart demo demo
 
 test: lint types unit docs ## everything CI runs, in the same order
 

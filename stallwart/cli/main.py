@@ -9,6 +9,7 @@ from stallwart.core.errors import ConfigError, StallwartError
 
 _INTERRUPTED = 130
 COMMANDS = (
+    "demo",
     "sample",
     "check",
     "train",
