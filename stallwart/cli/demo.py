@@ -65,6 +65,7 @@ def demo(
         site = f"http://127.0.0.1:{(at := port or _free_port())}"
         with _running(folder / "review.log", "review", "--port", at) as reviewing:
             _wait(reviewing, f"{site}/sign-in", folder / "review.log")
+            _wait_for_tasks(shared.read_settings())
             print(f"\nreport   {(folder / 'report' / 'report.html').resolve()}\nservice  {service}")  # noqa: T201
             print(f"review   {site}   sign in as {_NAME} with {password}")  # noqa: T201
             if not leave:
@@ -87,12 +88,12 @@ def _run(*args: object) -> None:
 
 
 def _shown(args: Sequence[object]) -> str:
-    """The command as one would type it: files of one folder as a pattern."""
+    """The command as one would type it, but for the files between the first and the last."""
     words = [shlex.quote(str(arg)) for arg in args]
     months = [word for word in words if word.endswith(".parquet")]
-    if len(months) > 1:
+    if len(months) > 2:
         at = words.index(months[0])
-        words[at : at + len(months)] = [f"{Path(months[0]).parent}/listings-*.parquet"]
+        words[at : at + len(months)] = [months[0], "...", months[-1]]
     return " ".join(words)
 
 
@@ -126,18 +127,34 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     raise StallwartError(f"{url} does not answer; {log} says why")
 
 
+def _wait_for_tasks(settings: Settings) -> None:
+    """Until the review process has made tasks of what was decided: it does so every second."""
+    from stallwart.store.database import reading
+    from stallwart.store.tasks import counts
+
+    with ready_database(settings) as engine:
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            with reading(engine) as connection:
+                if counts(connection, wall_ms()):
+                    return
+            time.sleep(0.2)
+    raise StallwartError("no task was made of what was decided; the logs in its folder may say why")
+
+
 def _account(settings: Settings) -> str:
     """A new password of the demonstration's account, which may do everything."""
     from stallwart.store.passwords import Passwords
     from stallwart.store.people import Role, add_user, set_password
 
     password = "-".join(secrets.token_hex(3) for _ in range(3))
+    why = "a demonstration"
     with ready_database(settings) as engine:
-        told = {"who": _NAME, "why": "a demonstration", "now_ms": wall_ms()}
+        passwords, now_ms = Passwords(), wall_ms()
         try:
-            add_user(engine, Passwords(), _NAME, password, Role.ADMIN, **told)
+            add_user(engine, passwords, _NAME, password, Role.ADMIN, who=_NAME, why=why, now_ms=now_ms)
         except ConflictError:
-            set_password(engine, Passwords(), _NAME, password, **told)
+            set_password(engine, passwords, _NAME, password, who=_NAME, why=why, now_ms=now_ms)
     return password
 
 
