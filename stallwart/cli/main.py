@@ -23,6 +23,8 @@ COMMANDS = (
     "replay",
     "watch",
     "review",
+    "backtest",
+    "retrain",
 )
 GROUPS = (
     "db",

@@ -322,6 +322,43 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks get the statement of reasons of a block beside it."
     )
 
+    # Relearning
+    retrain_later_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Days before `--until` whose listings only compare challenger and champion.",
+    )
+    retrain_validate_days: int = Field(
+        default=7, ge=1, le=365, description="Days before these whose listings choose and calibrate."
+    )
+    retrain_held_back: int = Field(
+        default=10,
+        ge=2,
+        le=1_000,
+        description="One listing in so many is never learned from: on these it shows whether old knowledge"
+        " stays.",
+    )
+    retrain_margin_later: float = Field(
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="Fall of the mean average precision on later listings that cannot be excluded and is put"
+        " up with.",
+    )
+    retrain_margin_older: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="Fall of one policy's average precision on older listings that is put up with.",
+    )
+    retrain_lease_seconds: float = Field(
+        default=300.0,
+        ge=10,
+        le=86_400,
+        description="How long after its last sign of life a retraining is taken for dead.",
+    )
+
     # Review: search, and acts on many listings
     bulk_limit_reviewers: int = Field(
         default=25, ge=1, le=10_000, description="Listings that a reviewer may act on at once."

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stallwart.core.listing import Listing
+from stallwart.core.listing import Label, Listing
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Rows
 from stallwart.core.settings import Settings
@@ -60,6 +60,8 @@ class Material:
         texts: m texts, for the n-gram baseline.
         digest: sha256 over ids, labels, times and content of all n rows.
         rejects: what was left out.
+        weights: (n,) float32 >= 1, how many listings each row stands for by how its label was sampled, as
+            known when its part ended.
     """
 
     rows: Rows
@@ -70,6 +72,7 @@ class Material:
     texts: list[str]
     digest: str
     rejects: Rejects
+    weights: NDArray[np.float32]
 
     def at(self, places: NDArray[np.int64]) -> Features:
         """Features of the rows at `places`, all of which must have been embedded."""
@@ -121,12 +124,13 @@ def gather(
     for listing in track(stream, "reading listings", total):
         if builder.add(listing):
             finder.add(listing)
-            digest.update(_fingerprint(listing, known[listing.listing_id].label))
+            digest.update(_fingerprint(listing, known[listing.listing_id]))
     rows = builder.rows(finder.groups())
     early = rows.listed_at < _split(rows, sources).validate_until
     rows = replace(rows, groups=finder.groups_as_of(early))
     rows = _as_known_then(rows, labels, _split(rows, sources), sources.taxonomy)
     split = _split(rows, sources)
+    weights = _weights_then(rows, labels, split)
     leak_check(split, rows)
     places = np.sort(np.concatenate([getattr(split, name) for name in wanted]))
     chosen = set(rows.listing_ids[places].tolist())
@@ -138,7 +142,7 @@ def gather(
             rejects.add("listings", 0, "photo", reason)
     texts = [listing.text for listing in listings]
     view = title_only(listings, features, embedder) if titles else None
-    return Material(rows, split, places, features, view, texts, digest.hexdigest(), rejects)
+    return Material(rows, split, places, features, view, texts, digest.hexdigest(), rejects, weights)
 
 
 def _only(listings: Iterable[Listing], ids: set[str]) -> Iterator[Listing]:
@@ -170,8 +174,24 @@ def _as_known_then(rows: Rows, labels: Labels, split: Split, taxonomy: Taxonomy)
     return rows
 
 
-def _fingerprint(listing: Listing, label: str) -> bytes:
-    digest = hashlib.sha256(repr((listing.listing_id, label, listing.listed_at, listing.text)).encode())
+def _weights_then(rows: Rows, labels: Labels, split: Split) -> NDArray[np.float32]:
+    """(n,) weight of each row's label, by the label that `_as_known_then` took."""
+    weights = np.ones(len(rows), dtype=np.float32)
+    starts = (None, split.train_until, split.validate_until)
+    for start, end in zip(starts, (split.train_until, split.validate_until, None), strict=True):
+        part = np.ones(len(rows), dtype=np.bool_) if start is None else rows.listed_at >= start
+        if end is not None:
+            part &= rows.listed_at < end
+        known = labels.as_of(None if end is None else end.astype(datetime))
+        for place in np.flatnonzero(part).tolist():
+            if (label := known.get(str(rows.listing_ids[place]))) is not None:
+                weights[place] = label.weight
+    return weights
+
+
+def _fingerprint(listing: Listing, label: Label) -> bytes:
+    said = (listing.listing_id, label.label, listing.listed_at, listing.text)
+    digest = hashlib.sha256(repr(said if label.weight == 1 else (*said, label.weight)).encode())
     for photo in listing.photos:
         digest.update(hashlib.sha256(photo).digest())
     return digest.digest()

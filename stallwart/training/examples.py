@@ -46,6 +46,7 @@ def choose_examples(
     recipe: ExamplesRecipe,
     seed: int,
     confusion: NDArray[np.float64] | None = None,
+    row_weights: NDArray[np.float32] | None = None,
 ) -> Roles:
     """Positives, hard negatives and a sample of the easy ones.
 
@@ -55,6 +56,7 @@ def choose_examples(
         recipe: how many of each.
         seed: of the draw of easy negatives.
         confusion: (n,) highest log-odds that an earlier model gave a row it had not seen, NaN where none did.
+        row_weights: (n,) what each listing counts; 1 where None.
     """
     positives, neutral = np.flatnonzero(targets > 0), np.flatnonzero(targets == 0)
     wanted = min(round(recipe.hard_per_positive * len(positives)), len(neutral))
@@ -77,8 +79,9 @@ def choose_examples(
     easy = np.sort(np.random.default_rng(seed).choice(easy_pool, size=size, replace=False))
     places = np.concatenate([positives, hard_places, easy])
     roles = np.repeat([POSITIVE, HARD, EASY], [len(positives), len(hard_places), len(easy)])
-    stands_for = len(easy_pool) / max(len(easy), 1)
-    weights = np.array([1.0, recipe.hard_weight, stands_for])[roles].astype(np.float32)
+    each = np.ones(len(targets)) if row_weights is None else row_weights.astype(np.float64)
+    stands_for = each[easy_pool].sum() / max(each[easy].sum(), 1.0)
+    weights = (np.array([1.0, recipe.hard_weight, stands_for])[roles] * each[places]).astype(np.float32)
     order = np.argsort(places, kind="stable")
     return Roles(places[order], roles[order], weights[order])
 

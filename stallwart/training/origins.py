@@ -29,7 +29,7 @@ from stallwart.training.calibrate import base_rate_calibration, fit_calibration
 from stallwart.training.examples import Roles, choose_examples
 from stallwart.training.fit import Examples, ensemble_log_odds, fit_member, readable
 from stallwart.training.members import Ensemble, Member, member_arrays, new_member, with_arrays
-from stallwart.training.recipe import MemberRecipe, Recipe
+from stallwart.training.recipe import MemberRecipe, Recipe, WeightsRecipe
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ def _examples(
     copies: tuple[Copy, ...],
 ) -> tuple[Roles, Examples]:
     features, targets = material.at(origin.train), material.rows.labels[origin.train]
-    roles = choose_examples(features, targets, recipe.examples, recipe.seed, confusion[origin.train])
+    weights = row_weights(material, recipe.weights, origin)
+    roles = choose_examples(features, targets, recipe.examples, recipe.seed, confusion[origin.train], weights)
     chosen = origin.train[roles.places]
     months = material.rows.listed_at[chosen].astype("datetime64[M]")
     examples = Examples(
@@ -186,6 +187,18 @@ def _examples(
         copies=tuple(copy[np.searchsorted(material.places, chosen)] for copy in copies),
     )
     return roles, examples
+
+
+def row_weights(material: Material, recipe: WeightsRecipe, origin: Origin) -> NDArray[np.float32]:
+    """(len(origin.train),) what each training listing counts, for how its label was sampled and for its age.
+
+    An origin's training part ends with its latest listing, so that an earlier origin weighs as a model
+    trained on that day would have.
+    """
+    listed = material.rows.listed_at[origin.train]
+    recent = listed > listed.max() - np.timedelta64(recipe.recent_days, "D") if len(listed) else False
+    sampling = np.minimum(material.weights[origin.train], recipe.most_sampling)
+    return np.asarray(sampling * np.where(recent, recipe.recent, 1.0), dtype=np.float32)
 
 
 def _member(work: Path, recipe: MemberRecipe, examples: Examples, roles: Roles, k: int, seed: int) -> Member:

@@ -108,6 +108,21 @@ class ExamplesRecipe(_Table):
     hard_weight: float = Field(default=1.0, gt=0)
 
 
+class WeightsRecipe(_Table):
+    """How much single listings count, beside what `[examples]` says; the defaults weigh all alike.
+
+    Attributes:
+        most_sampling: largest weight that a label gets for how it was sampled. A label that was drawn with
+            probability p stands for 1 / p listings; more than this is cut, so that no single listing rules.
+        recent_days: a listing that many days or less before the end of the training part counts as recent.
+        recent: what a recent listing counts, where an older one counts 1.
+    """
+
+    most_sampling: float = Field(default=10.0, ge=1)
+    recent_days: int = Field(default=91, ge=1)
+    recent: float = Field(default=1.0, ge=1, le=100)
+
+
 class AugmentRecipe(_Table):
     """How copies of training listings are changed; a member's `augmented` says what they weigh.
 
@@ -159,6 +174,7 @@ class Recipe(_Table):
     encoders: EncodersRecipe = EncodersRecipe()
     members: tuple[MemberRecipe, ...] = Field(min_length=1)
     examples: ExamplesRecipe = ExamplesRecipe()
+    weights: WeightsRecipe = WeightsRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     certification: CertificationRecipe = CertificationRecipe()
     seed: int = Field(default=0, ge=0)

@@ -1,0 +1,1 @@
+"""What joins training and live decisions in time: retraining, and its backtest."""
