@@ -8,14 +8,16 @@ from sqlalchemy.exc import OperationalError
 
 from stallwart.core.errors import StoreError
 from stallwart.core.listing import Listing
+from stallwart.rollout.plan import Plan
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms
 from stallwart.serving.rollouts.follow import Follow
 from stallwart.store.database import writing
 from stallwart.store.registry import register, set_champion
 from stallwart.store.rights import Right, State, adopt, grant, start_earning, withdraw
+from tests.store.rolling import begun
 
-OLD = "b" * 64
+OLD, NEW = "b" * 64, "d" * 64
 DRUGS = Right(OLD, "drugs", State.CERTIFIED, 0.9, 0.9, 0.9, "as its certificate says", 1)
 
 
@@ -38,7 +40,12 @@ class House:
         self.arms = Arms(self.runtime, 5.0, lambda: self.now)
         self.engine = Engine()
         self.follow = Follow(
-            database, self.engine, self.arms, lambda *_: self.runtime, Metrics(), lambda: self.now
+            database,
+            self.engine,
+            self.arms,
+            lambda digest, *_: FakeRuntime(digest=digest),
+            Metrics(),
+            lambda: self.now,
         )
 
     def action(self, words="a drug"):
@@ -122,3 +129,16 @@ def test_a_bundle_without_rights_acts_by_its_own_certificates(database):
     made = House(database)
     made.follow.read()
     assert made.action() == ("block", 0.9)
+
+
+def test_guards_leave_out_a_policy_whose_right_is_moved_during_a_rollout(house):
+    with writing(house.database) as connection:
+        register(connection, digest=NEW, place="/nowhere", card={}, who="test", now_ms=2)
+    begun(house.database, now_ms=3, champion=OLD, challenger=NEW, plan=Plan().model_dump(mode="json"))
+    house.follow.read()
+    assert house.arms.now.challenger.digest == NEW
+    assert house.arms.now.aside == frozenset()
+    house.move(withdraw, DRUGS)
+    house.follow.read_rights()
+    assert house.arms.now.aside == {"drugs"}
+    assert house.arms.now.challenger.thresholds["drugs"].block == 0.9, "the challenger's own right stands"
