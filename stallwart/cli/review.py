@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from stallwart.pages.site import Section
     from stallwart.store.passwords import Passwords
 
+_ESTIMATES_SECONDS = 300.0
+_INTAKE_SECONDS = 1.0
 _INTAKE_SECONDS, _POLICIES_SECONDS = 1.0, 30.0
 
 
@@ -135,6 +137,8 @@ def compose(
     from stallwart.monitoring.pages import WatchSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
+    from stallwart.review.estimate_board import EstimateBoard
+    from stallwart.review.estimates import EstimatesSection
     from stallwart.review.explaining import Explainer
     from stallwart.review.looking import Looking
     from stallwart.review.nearest import NearestSection
@@ -148,11 +152,13 @@ def compose(
     policies, looking = Policies(database, policies_file, bundle), Looking()
     searching, behind, meaning = search_parts(database, settings, photos, now_ms)
     violations = Violations(database, NearDuplicates(photos, settings), meaning)
+    estimates = EstimateBoard(database, now_ms)
     sections: list[Section] = [
         TaskSection(policies, looking, settings),
         NearestSection(violations, policies, looking),
         PhotoSection(photos, looking, settings),
         *searching,
+        EstimatesSection(estimates),
         WatchSection(),
         NoveltySection(),
         CertificatesSection(),
@@ -161,6 +167,7 @@ def compose(
     jobs = [
         Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step),
         Job("reading the policies", _POLICIES_SECONDS, policies.refresh),
+        Job("working out the estimates", _ESTIMATES_SECONDS, estimates.step),
         *behind,
     ]
     if settings.review_explain_seconds:
