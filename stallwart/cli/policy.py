@@ -17,7 +17,7 @@ from stallwart.core.taxonomy import Policy, read_taxonomy
 from stallwart.dataset.columns import Columns
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from stallwart.model.bundle import Bundle
     from stallwart.store.rulebooks import Effects
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="TOML file as policies.toml.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="Id of the policy.", show_default=False)]
+_TRIED = (0.5, 0.7, 0.9)  # probabilities from which a new policy may come to act
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it; without, what would happen is shown and nothing is changed.")
 ]
@@ -123,6 +124,7 @@ def add(
                     rulebooks.replace_addon(
                         connection, name, digest, place, version=book.version, who=by, why=why, now_ms=now_ms
                     )
+                _begin_to_earn(connection, beside, new, by, why, now_ms)
     _told(
         facts,
         as_json,
@@ -285,7 +287,10 @@ def as_toml(book: Rulebook) -> str:
     for one in book.to_train.policies:
         facts = one.model_dump(exclude={"id"})
         # JSON's strings and numbers are TOML's too, but for a character that TOML does not let stand
-        lines = [f"{name} = {json.dumps(value)}".replace("\x7f", "\\u007f") for name, value in facts.items()]
+        lines = [
+            f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+            for name, value in facts.items()
+        ]
         parts.append(f"[policies.{one.id}]\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -300,6 +305,28 @@ def _start(engine: "Engine", named: str | None) -> "tuple[Bundle, Rulebook, int]
     with reading(engine) as connection:
         book = rulebooks.current(connection)
     return bundle, book or rulebook.begin(bundle.taxonomy), book.version if book else 0
+
+
+def _begin_to_earn(
+    connection: "Connection", bundle: "Bundle", policies: Sequence[Policy], who: str, why: str, now_ms: int
+) -> None:
+    """Let new policies earn the right to act by verdicts on would-be blocks; with a new head, anew."""
+    from stallwart.monitoring.certificates import first_rights
+    from stallwart.store import rights
+
+    begun = [
+        rights.Right(bundle.digest, one.id, rights.State.NONE, one.precision, None, None, why, now_ms)
+        for one in policies
+    ]
+    # The bundle's own with them: whoever finds some of its rights takes them for all
+    for given in (first_rights(bundle, now_ms), begun):
+        rights.adopt(connection, given, who=who, now_ms=now_ms)
+    for one in policies:
+        seen = rights.read_right(connection, bundle.digest, one.id)
+        if seen.state not in (rights.State.NONE, rights.State.WITHDRAWN):
+            changed = "its head was fitted again, so that earlier verdicts say nothing of its score"
+            seen = rights.withdraw(connection, seen, who=who, why=changed, now_ms=now_ms)
+        rights.start_earning(connection, seen, _TRIED, who=who, why=why, now_ms=now_ms)
 
 
 def _is_new(policy: Policy, book: Rulebook) -> bool:

@@ -43,6 +43,8 @@ class Lexicon:
     def rows(self, texts: Iterable[str]) -> csr_matrix:
         """(n, width) sparse float32 ones where a text holds an n-gram; empty without words."""
         views = [_both_views(text) for text in texts]
+        if not views:  # which the hashing does not take
+            return csr_matrix((0, self.width), dtype=np.float32)
         joined = hstack([self._words.transform(views), self._characters.transform(views)], format="csr")
         joined.sort_indices()
         return joined.astype(np.float32)
