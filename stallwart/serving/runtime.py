@@ -59,8 +59,8 @@ class Runtime(Protocol):
     def evidence(self, scored: ScoredListing, level: Evidence) -> dict[str, Any] | None:
         """What speaks for the policy that called for the action, or for the likeliest."""
 
-    def under(self, act: Mapping[str, float | None]) -> "Runtime":
-        """The same one, in which these policies block from other scores; None is never."""
+    def under(self, act: Mapping[str, float | None], ask: Mapping[str, float]) -> "Runtime":
+        """The same one, in which policies block from other scores (None is never), and ask from some on."""
 
 
 class BundleRuntime:
@@ -80,6 +80,7 @@ class BundleRuntime:
         self._scorer: Scorer = Scorer(bundle, settings, beside=beside._scorer if beside else None)
         self.digest, self.policies = bundle.digest, bundle.taxonomy.ids
         self._act: Mapping[str, float | None] = {}
+        self._ask: Mapping[str, float] = {}
 
     @property
     def taxonomy(self) -> str:
@@ -97,10 +98,10 @@ class BundleRuntime:
         other._scorer = self._scorer.with_additions(additions)
         return other
 
-    def under(self, act: Mapping[str, float | None]) -> "BundleRuntime":
-        """The same one, with the same graphs, in which these policies block from other scores."""
+    def under(self, act: Mapping[str, float | None], ask: Mapping[str, float]) -> "BundleRuntime":
+        """The same one, with the same graphs, in which policies block and ask from other scores."""
         other = self._other()
-        other._act = {**self._act, **act}
+        other._act, other._ask = {**self._act, **act}, {**self._ask, **ask}
         return other
 
     def _other(self) -> "BundleRuntime":
@@ -115,7 +116,8 @@ class BundleRuntime:
         act = {**given.act, **self._act}
         # A right to act is one to a policy as the rulebook has it: of one that was narrowed nothing is left
         kept = {name: score for name, score in act.items() if score is not None and name not in quiet}
-        return Thresholds(kept, given.review)
+        asks = {name: min(score, self._ask.get(name, score)) for name, score in given.review.items()}
+        return Thresholds(kept, {**asks, **{name: given.review[name] for name in quiet if name in asks}})
 
     @cached_property
     def thresholds(self) -> dict[str, Limits]:

@@ -19,7 +19,7 @@ from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.store import audit
 from stallwart.store.tables import rights, rights_watched
 
-_MOVED = ("state", "threshold", "why", "since_ms", "version", "attempt", "tried")
+_MOVED = ("state", "threshold", "offered", "why", "since_ms", "version", "attempt", "tried")
 MOST_TRIED = 4
 
 
@@ -48,7 +48,8 @@ class Right:
         state: how it stands.
         target: wanted precision.
         threshold: score from which it blocks; None where it may not.
-        offered: the score that the bundle's own certificate is about, granted or not; None without one.
+        offered: the lowest score that its certificate, granted or not, or an attempt was about; None without
+            one. Once its right is gone, people are asked from there on at least.
         why: of its last move.
         since_ms: when that was, milliseconds since 1970; draws from then on are evidence.
         version: counts its moves from 1.
@@ -96,6 +97,18 @@ def acting(known: Iterable[Right]) -> dict[str, dict[str, float | None]]:
     found: dict[str, dict[str, float | None]] = {}
     for one in known:
         found.setdefault(one.bundle, {})[one.policy] = one.threshold if one.state.acts else None
+    return found
+
+
+def asking(known: Iterable[Right]) -> dict[str, dict[str, float]]:
+    """For each bundle the score from which people are asked at least, of policies that lost or earn a right.
+
+    What such a policy blocked, or would block, must not pass unseen where it asks late or never by itself.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for one in known:
+        if one.state in (State.WITHDRAWN, State.EARNING) and one.offered is not None:
+            found.setdefault(one.bundle, {})[one.policy] = one.offered
     return found
 
 
@@ -193,7 +206,10 @@ def start_earning(
     kept = tuple(sorted({float(one) for one in tried}))
     if not 1 <= len(kept) <= MOST_TRIED or not all(0 < one <= 1 for one in kept):
         raise DataError(f"an attempt tries 1 to {MOST_TRIED} thresholds in (0, 1], got {list(tried)}")
-    after = replace(seen, state=State.EARNING, threshold=None, attempt=seen.attempt + 1, tried=kept)
+    lowest = kept[0] if seen.offered is None else min(seen.offered, kept[0])
+    after = replace(
+        seen, state=State.EARNING, threshold=None, offered=lowest, attempt=seen.attempt + 1, tried=kept
+    )
     return _move(connection, seen, after, "rights.earn", who, why, now_ms, {"tried": list(kept)})
 
 
@@ -284,7 +300,7 @@ def _move(
 
 
 def _values(right: Right) -> dict[str, Any]:
-    names = ("target", "offered", *_MOVED)
+    names = ("target", *_MOVED)
     return {name: getattr(right, name) for name in names} | {
         "state": right.state.value,
         "tried": list(right.tried),

@@ -359,7 +359,9 @@ rights = Table(
     Column("state", Text, nullable=False),  # as `rights.State`
     Column("target", Float, nullable=False),  # wanted precision
     Column("threshold", Float),  # score from which it blocks; NULL where it may not
-    Column("offered", Float),  # the bundle's own: certified, or the nearest to it; NULL where there is none
+    Column(
+        "offered", Float
+    ),  # the lowest that its certificate or an attempt was about; NULL where there is none
     Column("why", Text, nullable=False),
     Column("since_ms", BigInteger, nullable=False),  # draws from then on are evidence
     Column("version", Integer, nullable=False),

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from stallwart.store.database import count_rows, reading, writing
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import purge
 from stallwart.store.revisions import listing_of, revision_of
+from stallwart.store.rights import Right, State, adopt, withdraw
 from stallwart.store.tables import decisions, photo_uses
 from tests.replay.served import market_listings, odd_listings, photo
 
@@ -81,6 +83,33 @@ def test_another_bundle_and_an_altered_row_are_found_out(traffic, engine, replay
     found = verified(Session(engine, replayer(tiny_bundles[0]), ALL))
     assert [one["decision_id"] for one in found.differences] == [altered]
     assert found.equal == found.compared - 1
+
+
+@slow
+def test_what_was_decided_under_rights_that_came_and_went_comes_out_the_same(
+    serve, engine, replayer, tiny_bundles, settings, sample_market
+):
+    runtime = runtime_of(tiny_bundles[0], settings)
+    policy = runtime.policies[0]
+    right = Right(runtime.digest, policy, State.EARNED, 0.9, 1e-4, 1e-4, "so that it blocks", 1, version=2)
+    with writing(engine) as connection:
+        adopt(connection, [right], who="test", now_ms=1)
+    one = serve(runtime, rollout_seconds=0.05)
+    listings = market_listings(sample_market, 60)
+    acted = one.ask_all(listings[:30])
+    with writing(engine) as connection:
+        withdraw(connection, right, who="test", why="it fell", now_ms=2)
+    end = time.monotonic() + 60
+    while one.ask(listings[30], rescan=True)["thresholds"][policy]["block"] is not None:
+        assert time.monotonic() < end, "the service does not follow"
+    after = one.ask_all(listings[31:])
+    assert any(policy in answer["policies"] and answer["action"] == "block" for answer in acted)
+    assert not any(policy in answer["policies"] and answer["action"] == "block" for answer in after)
+    assert all(answer["action"] != "allow" for answer in after if answer["scores"][policy] >= 1e-4)
+    session = Session(engine, replayer(tiny_bundles[0]), ALL)
+    found = verified(session)
+    assert found.differences == []
+    assert found.compared >= 60
 
 
 @slow

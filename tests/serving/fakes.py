@@ -27,7 +27,9 @@ class FakeRuntime:
     began: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     computed: list[bytes] = field(default_factory=list)
     raises: bool = False
+    review: float | None = 0.2
     act: dict[str, float | None] = field(default_factory=dict)
+    ask: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         self.gate.set()
@@ -39,10 +41,17 @@ class FakeRuntime:
 
     @property
     def thresholds(self):
-        return {name: Limits(block=self.act.get(name, self.block), review=0.2) for name in self.policies}
+        return {
+            name: Limits(block=self.act.get(name, self.block), review=self._review(name))
+            for name in self.policies
+        }
 
-    def under(self, act):
-        return replace(self, act={**self.act, **act})
+    def _review(self, name):
+        given = [one for one in (self.review, self.ask.get(name)) if one is not None]
+        return min(given, default=None)
+
+    def under(self, act, ask):
+        return replace(self, act={**self.act, **act}, ask={**self.ask, **ask})
 
     def parts(self, listing):
         text_key = listing.text.encode() if listing.text else None
@@ -73,7 +82,8 @@ class FakeRuntime:
         scores = np.array([0.95 * ("drug" in listing.text), 0.5 * ("gun" in listing.text)], np.float64)
         embedded = Embedded(listing, text, np.array(rows, np.float32), failures)
         act = {name: one.block for name, one in self.thresholds.items() if one.block is not None}
-        thresholds = Thresholds(act, dict.fromkeys(self.policies, 0.2))
+        review = {name: one.review for name, one in self.thresholds.items() if one.review is not None}
+        thresholds = Thresholds(act, review)
         ruling = decide(scores, self.policies, thresholds, (*listing.unread, *failures))
         return ScoredListing(embedded, scores, ruling)
 

@@ -34,9 +34,9 @@ class Engine:
 class House:
     """A follower with a clock that is moved by hand."""
 
-    def __init__(self, database):
+    def __init__(self, database, **facts):
         self.database, self.now = database, 100.0
-        self.runtime = FakeRuntime(digest=OLD)
+        self.runtime = FakeRuntime(digest=OLD, **facts)
         self.arms = Arms(self.runtime, 5.0, lambda: self.now)
         self.engine = Engine()
         self.follow = Follow(
@@ -142,3 +142,15 @@ def test_guards_leave_out_a_policy_whose_right_is_moved_during_a_rollout(house):
     house.follow.read_rights()
     assert house.arms.now.aside == {"drugs"}
     assert house.arms.now.challenger.thresholds["drugs"].block == 0.9, "the challenger's own right stands"
+
+
+def test_a_policy_that_never_asks_by_itself_asks_once_its_right_is_gone_or_unknown(house):
+    house = House(house.database, review=None)
+    house.follow.read()
+    assert house.action() == ("block", 0.9)
+    house.now += 60
+    assert house.action() == ("review", None), "what would be blocked is never allowed"
+    house.move(withdraw, DRUGS)
+    house.follow.read_rights()
+    assert house.action() == ("review", None)
+    assert house.action("a gun")[0] == "allow", "the other policy asks as late as it did"

@@ -21,7 +21,7 @@ from stallwart.serving.runtime import Runtime
 from stallwart.store import rulebooks
 from stallwart.store.database import reading, store_errors
 from stallwart.store.registry import BundleRow, champion, read_bundle_row
-from stallwart.store.rights import acting, changed_since, earning, read_rights
+from stallwart.store.rights import acting, asking, changed_since, earning, read_rights
 from stallwart.store.rollouts import current
 
 Load = Callable[[str, str, Runtime], Runtime]  # digest, place, what decides now -> the runtime
@@ -68,7 +68,7 @@ class Follow:
         self._failed: dict[str, tuple[float, str]] = {}  # digest -> when, and why
         # As they were loaded; what routes are these under their policies' rights
         self._deciding, self._waiting = arms.now.champion, arms.now.challenger
-        self._under: dict[str, tuple[Runtime, dict[str, float | None], Runtime]] = {}
+        self._under: dict[str, tuple[Runtime, object, Runtime]] = {}  # by role: of what, how, and what came
         self._besides = Besides()
         self.memory_mb, self.refused = 0.0, ""
 
@@ -120,19 +120,19 @@ class Follow:
             with store_errors("rights cannot be read"), reading(self._database) as connection:
                 rights = read_rights(connection, named)
             self._deciding, self._waiting = deciding, waiting
-            acts = acting(rights)
-            now = self._with_rights("champion", deciding, acts)
+            acts, asks = acting(rights), asking(rights)
+            now = self._with_rights("champion", deciding, acts, asks)
+            blocks = {name: one.block for name, one in now.thresholds.items() if one.block is not None}
+            never = {now.digest: dict.fromkeys(blocks)}
             self.arms.use(
                 Routing(
                     now,
-                    self._with_rights("challenger", waiting, acts) if waiting else None,
+                    self._with_rights("challenger", waiting, acts, asks) if waiting else None,
                     rollout,
                     plan,
                     read_at,
                     rights_at,
-                    self._with_rights(
-                        "cautious", deciding, {deciding.digest: dict.fromkeys(deciding.policies)}
-                    ),
+                    self._with_rights("cautious", now, never, {now.digest: blocks}),
                     changed_since(rights, rollout.started_at_ms) if rollout else frozenset(),
                     earning(rights),
                 )
@@ -152,14 +152,20 @@ class Follow:
         say("rights changed", bundle=now.digest, acting=acts)
 
     def _with_rights(
-        self, role: str, runtime: Runtime, acts: Mapping[str, Mapping[str, float | None]]
+        self,
+        role: str,
+        runtime: Runtime,
+        acts: Mapping[str, Mapping[str, float | None]],
+        asks: Mapping[str, Mapping[str, float]],
     ) -> Runtime:
         """The runtime under its policies' rights: the same object as long as these are the same."""
-        now, act = runtime.thresholds, acts.get(runtime.digest, {})
+        now, act, ask = runtime.thresholds, acts.get(runtime.digest, {}), asks.get(runtime.digest, {})
         changed = {name: score for name, score in act.items() if name in now and now[name].block != score}
+        asked = {name: score for name, score in ask.items() if name in now}
         made = self._under.get(role)
-        if made is None or made[0] is not runtime or made[1] != changed:
-            made = self._under[role] = (runtime, changed, runtime.under(changed) if changed else runtime)
+        if made is None or made[0] is not runtime or made[1] != (changed, asked):
+            other = runtime.under(changed, asked) if changed or asked else runtime
+            made = self._under[role] = (runtime, (changed, asked), other)
         return made[2]
 
     def _champion(self, wanted: BundleRow | None) -> Runtime:
