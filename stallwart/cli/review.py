@@ -142,9 +142,12 @@ def compose(
     from stallwart.review.explaining import Explainer
     from stallwart.review.looking import Looking
     from stallwart.review.nearest import NearestSection
+    from stallwart.review.people import PeopleSection
     from stallwart.review.pictures import PhotoSection
     from stallwart.review.policies import Policies
+    from stallwart.review.queue import QueueSection
     from stallwart.review.tasks import TaskSection
+    from stallwart.store.board import Board
     from stallwart.store.intake import Intake
     from stallwart.store.photos import PhotoStore
 
@@ -162,6 +165,8 @@ def compose(
         WatchSection(),
         NoveltySection(),
         CertificatesSection(),
+        QueueSection(Board(database, now_ms), policies),
+        PeopleSection(passwords, policies),
         AccountSection(passwords),
     ]
     jobs = [
