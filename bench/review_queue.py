@@ -9,12 +9,18 @@ answers it. With `--pause 0` nobody waits: that is not how people work, and show
 Figures are of the calls into `stallwart.store`, in one process, commits to the disk among them. `write`
 answers a task, takes the next one and notes that it is seen; `read` is all that its page shows. CPU is that
 of the thread (PostgreSQL's own is not in it): on a machine that does other work as well it says more than
-the clock. The database is filled in a folder for temporary files, and is gone afterwards.
+the clock. The database is filled in a folder for temporary files, and is gone afterwards; SQLite's can be
+kept (`--keep`), and is used again where it has as many decisions and tasks.
+
+With `--http` the real pages answer over HTTP, in a process of their own (`bench/queues/pages.py`): figures
+are of the server from a request's first byte to its last, and its CPU over all requests.
 """
 
 import argparse
 import contextlib
+import os
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -27,9 +33,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from bench.queues.fill import fill
+from bench.queues.fill import POLICIES, fill
+from bench.queues.pages import measure
 from bench.queues.work import LEASE_MS, Reviewer, now_ms
 from stallwart.core.settings import Settings
 from stallwart.store import claims
@@ -39,14 +47,17 @@ from stallwart.store.passwords import Passwords
 from stallwart.store.people import Role, add_user
 from tests.databases import Postgres
 
+MIGRATIONS = Path(__file__).resolve().parents[1] / "stallwart" / "store" / "migrations"
 KINDS = ("sqlite", "postgresql")
 PAGES = ("task page", "verdict and next page", "queue page")
 
 
 @contextlib.contextmanager
-def database(kind: str) -> Iterator[Engine]:
+def database(kind: str, kept: Path | None = None) -> Iterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="stallwart-queue-") as folder, contextlib.ExitStack() as after:
         url = f"sqlite:///{folder}/queue.sqlite"
+        if kept is not None and kept.exists():
+            shutil.copy(kept, Path(folder) / "queue.sqlite")
         if kind == "postgresql":
             server = Postgres()
             after.callback(server.end)
@@ -102,6 +113,35 @@ def report(crew: list[Reviewer], pause: float) -> None:
         )
 
 
+def over_http(engine: Engine, names: list[str], seconds: float, pauses: list[float]) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    for pause in pauses:
+        with tempfile.TemporaryDirectory(prefix="stallwart-pages-") as folder:
+            told = measure(url, folder, names, seconds, pause)
+        print(
+            f"  over HTTP, pause {pause:g} s: {told['finished']:,} verdicts by {len(names)} reviewers,"
+            f" CPU of the server {told['cpu_ms']:.1f} ms a request;"
+            f" load of the machine {os.getloadavg()[0]:.1f}"
+        )
+        for name, took in sorted(told["took"].items()):
+            p50, p95, p99 = np.percentile(np.array(took) * 1000, (50, 95, 99))
+            print(f"    {name:28} n {len(took):6,}  p50 {p50:7.2f}  p95 {p95:7.2f}  p99 {p99:7.2f} ms")
+        if told["twice"]:
+            raise SystemExit("a task was given to two")
+
+
+def needed() -> str:
+    """The migration that this program needs: a database of another one is filled anew."""
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head() or ""
+
+
+def keep(engine: Engine, kept: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(str(engine.url.database), kept)
+
+
 def check(engine: Engine, crews: list[list[Reviewer]]) -> None:
     """No task was finished twice, and none was given to two at a time."""
     finished = [task for crew in crews for one in crew for task in one.finished]
@@ -123,16 +163,30 @@ def main() -> None:
     parser.add_argument("--reviewers", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each pause")
     parser.add_argument("--pause", type=float, nargs="+", default=[1.0, 0.0], help="seconds before an answer")
+    parser.add_argument("--keep", type=Path, help="folder in which SQLite's filled database is kept")
+    parser.add_argument("--http", action="store_true", help="measure the real pages over HTTP")
     given = parser.parse_args()
     for kind in given.kinds:
-        with database(kind) as engine:
+        kept = None
+        if given.keep is not None and kind == "sqlite":
+            kept = given.keep / f"queue-{needed()}-{given.decisions}-{given.tasks}.sqlite"
+        with database(kind, kept) as engine:
             began = time.monotonic()
-            policies = fill(engine, given.decisions, given.tasks)
+            if kept is not None and kept.exists():
+                policies = POLICIES
+            else:
+                policies = fill(engine, given.decisions, given.tasks)
+                if kept is not None:
+                    keep(engine, kept)
             print(
                 f"{kind}: {given.decisions:,} decisions, {given.tasks:,} open tasks,"
-                f" filled in {time.monotonic() - began:.0f} s"
+                f" there after {time.monotonic() - began:.0f} s; load of the machine {os.getloadavg()[0]:.1f}"
+                f" on {os.cpu_count()} cores"
             )
             users = people(engine, given.reviewers, policies)
+            if given.http:
+                over_http(engine, [user.name for user in users], given.seconds, given.pause)
+                continue
             crews = []
             for pause in given.pause:
                 crews.append(work(engine, users, given.seconds, pause))

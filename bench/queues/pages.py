@@ -1,0 +1,151 @@
+"""The real pages over HTTP: the program in a process of its own, reviewers as clients, time of the server.
+
+Run as a module it is the server: it times each request from its first byte to its last, and tells what it
+took when it is asked for /timings. A request's own CPU cannot be told in a pool of threads; that of the whole
+process, over all requests, is.
+"""
+
+import json
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import httpx
+
+WORDS = "brass lamps and oak tables"
+_TASK = re.compile(r'data-task="([^"]+)"')
+_JUDGED = re.compile(r'name="judged" value="([^"]+)"')
+_CSRF = re.compile(r'name="csrf" (?:content|value)="([^"]*)"')
+
+
+class Timed:
+    """An application whose requests are timed by method and kind of path."""
+
+    def __init__(self, app):
+        self._app, self.took = app, defaultdict(list)
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] == "/timings":
+            told = {"took": self.took, "cpu": time.process_time()}
+            body = json.dumps(told).encode()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+            return
+        began = time.perf_counter()
+        await self._app(scope, receive, send)
+        path = re.sub(r"/(t_[0-9a-f]+|d[-_][^/]+)", "/…", scope["path"])
+        self.took[f"{scope['method']} {path}"].append(time.perf_counter() - began)
+
+
+def serve(url: str, folder: str, port: int) -> None:
+    import uvicorn
+
+    from stallwart.cli.review import compose
+    from stallwart.core.settings import Settings
+    from stallwart.pages.app import Parts, create_site
+    from stallwart.store.database import open_database
+    from stallwart.store.passwords import Passwords
+
+    settings = Settings(threads=4, data_dir=Path(folder), review_explain_seconds=0)
+    engine = open_database(url, settings)
+    quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
+    clock = lambda: time.time_ns() // 1_000_000  # noqa: E731
+    sections, _ = compose(engine, settings, quick, clock)
+    app = Timed(create_site(sections, Parts(engine, settings, quick, clock)))
+    uvicorn.run(app, port=port, log_level="error", access_log=False)
+
+
+def measure(url: str, folder: str, names: list[str], seconds: float, pause: float) -> dict:
+    """What the server took, by page; its CPU over all requests; and how many tasks were given to two."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "bench.queues.pages", url, folder, str(port)]
+    server = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2])
+    try:
+        base = f"http://127.0.0.1:{port}"
+        _until_up(base)
+        crew = [_Reviewer(base, name, random.Random(name)) for name in names]
+        before = httpx.get(f"{base}/timings").json()
+        until = time.monotonic() + seconds
+        threads = [threading.Thread(target=one.work, args=(until, pause)) for one in crew]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = httpx.get(f"{base}/timings", timeout=30).json()
+    finally:
+        server.terminate()
+        server.wait(60)
+    for one in crew:
+        if one.failed is not None:
+            raise one.failed
+    took = {name: times[len(before["took"].get(name, ())) :] for name, times in after["took"].items()}
+    had = [task for one in crew for task in one.finished]
+    return {
+        "took": {name: times for name, times in took.items() if times},
+        "cpu_ms": 1e3 * (after["cpu"] - before["cpu"]) / max(1, sum(map(len, took.values()))),
+        "finished": len(had),
+        "twice": len(had) - len(set(had)),
+    }
+
+
+def _until_up(base: str) -> None:
+    until = time.monotonic() + 300
+    while True:
+        try:
+            httpx.get(f"{base}/healthz")
+            return
+        except httpx.TransportError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
+class _Reviewer:
+    """Somebody whose browser holds the next task beside the one that it shows."""
+
+    def __init__(self, base: str, name: str, chance: random.Random):
+        self._client = httpx.Client(base_url=base, timeout=60)
+        self._chance, self.finished, self.failed = chance, [], None
+        token = _CSRF.findall(self._client.get("/sign-in").text)[-1]
+        form = {"csrf": token, "name": name, "password": WORDS, "next": ""}
+        assert self._client.post("/sign-in", data=form).status_code == 303
+
+    def work(self, until: float, pause: float) -> None:
+        try:
+            time.sleep(pause * self._chance.random())
+            page = self._client.get("/tasks").text
+            self._client.headers.update({"x-csrf-token": _CSRF.findall(page)[0], "hx-request": "true"})
+            cards = [page]
+            while time.monotonic() < until:
+                if len(cards) < 2:
+                    cards.append(self._post("/tasks/take", have=self._ids(cards)))
+                time.sleep(pause * (0.5 + self._chance.random()))
+                card = cards.pop(0)
+                (task,) = self._ids([card])
+                form = {"allow": "1", "judged": _JUDGED.findall(card), "have": self._ids(cards)}
+                cards.append(self._post(f"/tasks/{task}/verdict", **form))
+                self.finished.append(task)
+        except Exception as err:  # noqa: BLE001  raised by the thread that waits
+            self.failed = err
+
+    def _ids(self, cards: list[str]) -> list[str]:
+        return [_TASK.findall(card)[0] for card in cards]
+
+    def _post(self, path: str, **form: object) -> str:
+        answer = self._client.post(path, data=form)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[:300])
+        return answer.text
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))
