@@ -33,6 +33,7 @@ GROUPS = (
     "bundles",
     "rollout",
     "audit",
+    "labels",
     "users",
     "statements",
     "rights",

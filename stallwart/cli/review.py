@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from stallwart.store.passwords import Passwords
 
 _ESTIMATES_SECONDS = 300.0
-_INTAKE_SECONDS = 1.0
 _INTAKE_SECONDS, _POLICIES_SECONDS = 1.0, 30.0
 
 
