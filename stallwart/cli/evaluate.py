@@ -24,6 +24,13 @@ def evaluate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Fit the text-only n-gram baseline beside it.")
     ] = True,
+    evasion: Annotated[
+        bool,
+        typer.Option("--evasion", help="Also attack words and photos, and write evasion.html and .json."),
+    ] = False,
+    attacked: Annotated[
+        int, typer.Option(min=1, help="Violations of each policy that are attacked, at most.")
+    ] = 50,
     replicates: shared.Replicates = 1000,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -48,6 +55,12 @@ def evaluate(
     wanted = Wanted(baseline=baseline, options=options)
     evaluation = evaluate_bundle(made, sources, shared.read_settings(), wanted, shared.show_progress)
     path = write_report(evaluation, out)
+    if evasion:
+        from stallwart.evaluation.evasion_page import write_evasion
+        from stallwart.evaluation.run import attack_bundle
+
+        points = attack_bundle(made, sources, shared.read_settings(), attacked, track=shared.show_progress)
+        shared.say(f"evasion: {write_evasion(points, made.digest, out)}")
     if as_json:
         shared.print_json(as_dict(evaluation))
         return

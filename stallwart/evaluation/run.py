@@ -1,5 +1,6 @@
 """A bundle and labelled listings -> an evaluation on the months after its training, or its scores there."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from stallwart.encoders.cache import EmbeddingCache
 from stallwart.evaluation.baseline import score_baseline
 from stallwart.evaluation.compare import Candidate, Comparison, compare
 from stallwart.evaluation.evaluate import Besides, Evaluation, Options, evaluate
+from stallwart.evaluation.evasion import Point, measure
 from stallwart.evaluation.figures import Gates
 from stallwart.evaluation.worst import Witness
 from stallwart.model.bundle import Bundle
@@ -95,6 +97,43 @@ def evaluate_bundle(
         return evaluate(scored, bundle.certificates, review, besides, wanted.options)
     finally:
         cache.close()
+
+
+def attack_bundle(
+    bundle: Bundle,
+    sources: Sources,
+    settings: Settings,
+    per_policy: int = 50,
+    seed: int = 0,
+    track: Track = silent,
+) -> list[Point]:
+    """What is left of each policy's recall under attack, on violations later than the bundle's training.
+
+    Args:
+        bundle: which.
+        sources: listings and labels.
+        settings: limits.
+        per_policy: violations that are drawn of each policy, at most.
+        seed: of this draw and of the attacks.
+        track: shows how far it is.
+
+    Raises:
+        DataError: the files hold no listing after the bundle's validation part.
+    """
+    sources = at_bundle_dates(sources, bundle)
+    with contextlib.closing(EmbeddingCache(settings.cache_dir)) as cache:
+        scorer = Scorer(bundle, settings, cache)
+        rows = (material := gather(sources, scorer.embedder, settings, ("test",), track)).rows
+        test, random = material.split.test, np.random.default_rng(seed)
+        names = {}
+        for column, policy in enumerate(bundle.taxonomy.ids, start=1):
+            mine = test[rows.labels[test] == column]
+            chosen = random.permutation(mine)[:per_policy]
+            names.update(dict.fromkeys(rows.listing_ids[chosen].tolist(), policy))
+        files = listing_files(sources.listings, sources.labels)
+        stream = read_listings(files, sources.columns, settings, Rejects.within(settings), decode=False)
+        violations = [(one, names[one.listing_id]) for one in stream if one.listing_id in names]
+        return measure(scorer, violations, seed, track=track)
 
 
 def score_features(

@@ -39,12 +39,12 @@ class FewShot:
         balance: weight of all examples together, as a share of that of all rows against them.
     """
 
-    pull: float = 0.003
+    pull: float = 0.03
     prior: float = 0.05
     alone: float = 0.67
     gram_pull: float = 0.01
-    gram_weight: float = 1.0
-    balance: float = 0.1
+    gram_weight: float = 0.0
+    balance: float = 0.01
 
 
 @dataclass(frozen=True)

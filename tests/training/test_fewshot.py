@@ -93,9 +93,10 @@ def test_the_same_examples_give_the_same_addon_to_the_bit(shown):
     assert json.loads(fitted(shown, policy, 6)[0].model_dump_json())["policy"]["id"] == policy.id
 
 
-def test_grams_can_be_left_out(shown):
-    addon, _, _ = fitted(shown, shown[0].taxonomy.policies[0], 6, FewShot(gram_weight=0))
-    assert len(addon.head.voters) == 1
+def test_grams_can_be_let_in(shown):
+    policy = shown[0].taxonomy.policies[0]
+    assert len(fitted(shown, policy, 6)[0].head.voters) == 1
+    assert len(fitted(shown, policy, 6, FewShot(gram_weight=0.5))[0].head.voters) == 2
 
 
 def test_without_anything_to_tell_it_apart_from_there_is_no_head(shown):
