@@ -150,6 +150,8 @@ class Learner:
         k: number of policies.
         ridge: see `Taught`.
         bias: (k + 1,) where scores begin; the weighted mean over the rows if None. It stays as it is.
+        ahead: rows that it may be given later, whose likeness to the old ones is worked out at once for all
+            learners that grow from this one; others cost more when they come.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class Learner:
         k: int,
         ridge: float,
         bias: Floats | None = None,
+        ahead: Places | None = None,
     ) -> None:
         self._inputs, self._k, self._ridge = inputs, k, ridge
         self._old = places
@@ -170,6 +173,12 @@ class Learner:
         signs = _signs(labels, k)
         self.bias = (weights[:, None] * signs).sum(axis=0) / weights.sum() if bias is None else bias
         self._half = self._solved(signs - self.bias)  # (m, k + 1) first half of the solution
+        self._old_parts = inputs.parts[places].T.astype(np.float64)
+        self._old_words = csr_matrix(inputs.words[places].T, dtype=np.float64)
+        ahead = np.zeros(0, dtype=np.int64) if ahead is None else ahead
+        self._column = np.full(len(inputs), -1, dtype=np.int64)
+        self._column[ahead] = np.arange(len(ahead))
+        self._ahead = self._to_old(ahead)
         self._new = np.zeros(0, dtype=np.int64)
         self._across, self._corner = np.zeros((0, len(places))), np.zeros((0, 0))
         self._new_half = np.zeros((0, k + 1))
@@ -184,7 +193,8 @@ class Learner:
         if not len(places):
             return self
         inputs = self._inputs
-        across = self._solved(inputs.like(self._old, places)).T  # (b, m)
+        columns = self._column[places]
+        across = self._ahead[:, columns].T if (columns >= 0).all() else self._to_old(places).T  # (b, m)
         beside = dense.solve_triangular(
             self._corner, (inputs.like(places, self._new) - across @ self._across.T).T,
             lower=True, check_finite=False,
@@ -210,12 +220,17 @@ class Learner:
                 self._corner, self._new_half, lower=True, trans="T", check_finite=False
             )
         old = self._solved(self._half - self._across.T @ new, trans="T")
-        places, duals = self.places, np.concatenate([old, new])
         return Model(
-            parts=self._inputs.parts[places].T.astype(np.float64) @ duals,
-            words=np.asarray(self._inputs.words[places].T @ duals),
+            parts=self._old_parts @ old + self._inputs.parts[self._new].T.astype(np.float64) @ new,
+            words=np.asarray(self._old_words @ old + self._inputs.words[self._new].T @ new),
             bias=self.bias,
         )
+
+    def _to_old(self, places: Places) -> Floats:
+        """(m, len(places)) likeness to the old rows, through the first half of their solution."""
+        if not len(places):
+            return np.zeros((len(self._old), 0))
+        return self._solved(self._inputs.like(self._old, places))
 
     def _solved(self, right: Floats, trans: str = "N") -> Floats:
         return np.asarray(

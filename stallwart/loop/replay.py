@@ -89,8 +89,10 @@ def base_of(world: World, taught: Taught) -> Base:
     usable = np.flatnonzero(world.known & ~world.held_back)
     labels = world.rows.labels
     places, weights = replayed(labels, usable, taught.replay, seed=0)
-    learner = Learner(inputs, places, labels[places], weights, len(world.taxonomy.ids), taught.ridge)
     later = np.flatnonzero(world.rows.listed_at >= world.start - _CANDIDATE_DAYS * DAY)
+    asked = later[(world.rows.listed_at[later] < world.until) & ~world.known[later]]
+    k = len(world.taxonomy.ids)
+    learner = Learner(inputs, places, labels[places], weights, k, taught.ridge, ahead=asked)
     nearest = np.zeros(len(world))
     nearest[later] = nearest_to(inputs, later, places)
     return Base(world, inputs, learner, nearest, taught)

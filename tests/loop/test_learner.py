@@ -11,17 +11,18 @@ def inputs(world):
     return inputs_of(world.features, world.before, Taught())
 
 
-def learner_of(inputs, world, places, weights, bias=None):
-    return Learner(inputs, places, world.rows.labels[places], weights, 3, 0.3, bias)
+def learner_of(inputs, world, places, weights, bias=None, ahead=None):
+    return Learner(inputs, places, world.rows.labels[places], weights, 3, 0.3, bias, ahead)
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 9))
-def test_growing_gives_what_learning_all_at_once_gives(inputs, world, sizes, seed):
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 9), st.booleans())
+def test_growing_gives_what_learning_all_at_once_gives(inputs, world, sizes, seed, foreseen):
     random = np.random.default_rng(seed)
     places = random.permutation(len(world))[: 60 + sum(sizes)]
     weights = random.uniform(0.5, 5, len(places))
-    grown = learner_of(inputs, world, places[:60], weights[:60])
+    ahead = places[60:] if foreseen else None
+    grown = learner_of(inputs, world, places[:60], weights[:60], ahead=ahead)
     at = 60
     for size in sizes:
         batch = slice(at, at + size)
