@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from stallwart.encoders.embed import Embedder
+    from stallwart.index.knowing import Knowing
     from stallwart.index.meaning import Meaning
     from stallwart.pages.background import Job
     from stallwart.pages.site import Section
@@ -40,9 +41,8 @@ def search_parts(
     from stallwart.review.search import SearchSection
     from stallwart.store.bulk import Bulk
 
-    meaning = (
-        Meaning(database, photos, champions_encoders(database, settings)) if settings.review_meaning else None
-    )
+    encoders = champions_encoders(database, settings) if settings.review_meaning else (lambda: None)
+    meaning = Meaning(database, photos, encoders) if settings.review_meaning else None
     finding = Finding(database, NearDuplicates(photos, settings), meaning)
     findable, prints = Findable(database, now_ms), Fingerprinter(database, photos, settings, now_ms)
     jobs = [
@@ -50,6 +50,8 @@ def search_parts(
         Job("fingerprinting listings", _SECONDS, lambda: _several(lambda: prints.step()[1])),
         Job("acting on many listings", _BULK_SECONDS, Bulk(database, now_ms).work),
     ]
+    knowing = Knowing(database, photos, settings, now_ms, encoders)
+    jobs.append(Job("keeping known-bad things in step", _SECONDS, knowing.step))
     if meaning is not None:
         jobs.append(Job("reading listings for their meaning", _SECONDS, lambda: _several(meaning.step)))
     return [SearchSection(finding), BulkSection(finding)], jobs, meaning

@@ -20,6 +20,7 @@ class Cause(StrEnum):
     NEW = "new"
     EDIT = "edit"
     RESCAN = "rescan"
+    KNOWN_BAD = "known-bad"
     VERDICT = "verdict"
     APPEAL = "appeal"
     BULK = "bulk"

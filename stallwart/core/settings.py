@@ -371,3 +371,15 @@ class Settings(BaseSettings):
         description="Whether `stallwart review` loads the champion's encoders, to find what is alike in"
         " meaning.",
     )
+
+    # Known-bad things
+    known_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=30,
+        description="How often a service reads what was added to, or removed from, what is known to be bad.",
+    )
+    known_from_verdicts: bool = Field(
+        default=True,
+        description="Whether a person's verdict that a listing breaks a policy makes it known to be bad.",
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, select, tuple_
 
-from stallwart.core.decision import PEOPLE, Action, Limits
+from stallwart.core.decision import PEOPLE, Action, Cause, Limits
 from stallwart.core.errors import StoreError
 from stallwart.store.database import reading, store_errors
 from stallwart.store.revisions import Revision
@@ -43,8 +43,8 @@ _LATE = "was not looked at within the deadline"
 
 
 def by_models(cause: ColumnElement[str]) -> ColumnElement[bool]:
-    """Condition on a column of causes: no person made the decision, so that a model can make it again."""
-    return cause.not_in([one.value for one in PEOPLE])
+    """Condition on a column of causes: a model made the decision alone, so that one can make it again."""
+    return cause.not_in([one.value for one in (*PEOPLE, Cause.KNOWN_BAD)])
 
 
 @dataclass(frozen=True, slots=True)

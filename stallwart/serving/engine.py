@@ -24,9 +24,10 @@ from typing import Any
 from stallwart.content.photo import PhotoError
 from stallwart.core.errors import OverloadedError
 from stallwart.core.listing import Listing
-from stallwart.encoders.embed import Parts
+from stallwart.encoders.embed import Embedded, Parts
 from stallwart.encoders.graphs import Embedding
 from stallwart.model.runtime import ScoredListing
+from stallwart.serving.known import Compared
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.runtime import Runtime
 from stallwart.serving.schemas import Evidence
@@ -58,6 +59,7 @@ class Work:
         spare: it decides nothing, and waits for all that does.
         cached: embeddings that were known.
         computed: embeddings that were not.
+        compared: with what is known to be bad; None where nothing is compared.
     """
 
     listing: Listing
@@ -75,6 +77,7 @@ class Work:
     spare: bool = False
     cached: int = 0
     computed: int = 0
+    compared: Compared | None = None
     _parts: Parts | None = None
     _made: dict[bytes, Embedding | PhotoError] = field(default_factory=dict)
     _left: int = 0
@@ -96,6 +99,7 @@ class Engine:
         max_bytes: of their photos and words together.
         clock: seconds, monotonic.
         max_spare: listings that may wait and decide nothing; their photos and words take at most `max_bytes`.
+        compare: compares each listing that is decided about with what is known to be bad; None compares none.
     """
 
     def __init__(
@@ -107,8 +111,10 @@ class Engine:
         max_bytes: int,
         clock: Callable[[], float],
         max_spare: int = 0,
+        compare: Callable[[Embedded, Runtime], Compared] | None = None,
     ):
         self.runtime, self.embeddings = runtime, embeddings
+        self._compare = compare
         self._threads, self._max_queue, self._max_bytes, self._clock = threads, max_queue, max_bytes, clock
         self._new: deque[Work] = deque()
         self._jobs: deque[tuple[Work, bytes]] = deque()
@@ -291,6 +297,8 @@ class Engine:
                 time.thread_time() - began
             )  # evidence is the caller's wish, not the model's cost
             work.scored = scored
+            if self._compare is not None and not work.spare:
+                work.compared = self._compare(scored.embedded, work.runtime)
             if work.evidence != "none":
                 started = self._clock()
                 work.found = work.runtime.evidence(scored, work.evidence)

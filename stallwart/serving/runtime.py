@@ -161,6 +161,17 @@ class BundleRuntime:
             found["nearest"] = [asdict(neighbour) for neighbour in near]
         return found
 
+    @property
+    def words_encoder(self) -> tuple[str, int]:
+        """Digest of the encoder of words, and how long its vectors are."""
+        spec = self._scorer.embedder.text.spec
+        return spec.digest.hex(), spec.d
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Precision that each policy wants before it may act alone."""
+        return {policy.id: policy.precision for policy in self.bundle.taxonomy.policies}
+
     def warm_up(self) -> None:
         """Score one listing with words and a photo, so that the first caller does not pay for it."""
         import io

@@ -18,6 +18,7 @@ from stallwart.core.errors import StallwartError, StoreError
 from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
+from stallwart.encoders.embed import Embedded
 from stallwart.reasons.give import Statements
 from stallwart.serving.app import Parts, create_app
 from stallwart.serving.bundles import BundleFolder, give_back_memory
@@ -28,6 +29,7 @@ from stallwart.serving.engine import Engine
 from stallwart.serving.fetch import PhotoFetcher
 from stallwart.serving.gate import Gate
 from stallwart.serving.keys import Authenticator
+from stallwart.serving.known import Compared, KnownBad, targets, words_encoder
 from stallwart.serving.memory import Embeddings
 from stallwart.serving.metrics import Metrics
 from stallwart.serving.rollouts.arms import Arms
@@ -127,6 +129,16 @@ class _House:
             settings.max_queue_bytes,
             time.monotonic,
             settings.max_shadow,
+            self._compare,
+        )
+        self.known = KnownBad(
+            self.database,
+            settings,
+            wall_ms,
+            time.monotonic,
+            lambda: words_encoder(self.engine.runtime),
+            lambda: targets(self.engine.runtime),
+            settings.cache_dir / "known",
         )
         self.fetcher = PhotoFetcher(settings)
         self.hooks = _Webhooks(self.database, settings)
@@ -165,6 +177,10 @@ class _House:
         if folder is not None:
             deploy(self.database, folder, settings, wall_ms(), is_start=True)
         self.follow.read()
+        self.known.follow()
+
+    def _compare(self, embedded: Embedded, runtime: Runtime) -> Compared:
+        return self.known.compare(embedded, runtime)
 
     def _beside(self, decision: Decision) -> dict[str, Any]:
         """What a webhook gets beside a decision: of a block its statement of reasons."""
@@ -228,6 +244,7 @@ class _House:
                 (settings.rollout_seconds, self.follow.read),
                 (settings.rollout_seconds, self.follow.read_rights),
                 (settings.rollout_seconds, self.control.work),
+                (settings.known_seconds, self.known.follow),
                 (_PLAN_SECONDS, self.sampling.read),
                 (_REPLAN_SECONDS, self.sampling.replan),
                 (_PURGE_SECONDS, self._sweep),

@@ -22,6 +22,8 @@ from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import ConflictError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
+from stallwart.decide.decide import Ruling
+from stallwart.decide.known import uncompared, with_known
 from stallwart.serving.commit import Committer
 from stallwart.serving.engine import Engine, Work
 from stallwart.serving.fetch import PhotoFetcher
@@ -34,6 +36,7 @@ from stallwart.serving.source import PhotoSource
 from stallwart.store.candidates import Candidate
 from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
 from stallwart.store.exposures import Exposure
+from stallwart.store.known import Match
 from stallwart.store.photos import PhotoStore
 
 _FETCH_UNTIL = 0.6  # share of a listing's time after which a photo is no longer waited for
@@ -269,12 +272,13 @@ class Service:
         self, work: Work, revision: Revision, route: Route, request_key: str | None, rescan: bool
     ) -> Draft:
         """What is to be stored: the decision, what audits it, and in a rollout what counts it."""
-        decision = self._decision(work, revision)
+        ruling, match = _ruled(work)
+        decision = self._decision(work, revision, ruling, match)
         exposure = self._exposure(work, route, decision.decision_id)
         at_least = self.settings.rights_share if self._would_block(decision) else 0.0
         draw, kind = self.tools.sampling.drawn(decision, route.plan, exposure, at_least)
         candidates = self._candidates(work, decision)
-        return Draft(revision, decision, request_key, rescan, exposure, draw, kind, candidates)
+        return Draft(revision, decision, request_key, rescan, exposure, draw, kind, candidates, match)
 
     def _would_block(self, decision: Decision) -> bool:
         """Whether a policy that is earning its right would have blocked this."""
@@ -323,19 +327,19 @@ class Service:
         if route.shadowed or (draft.draw is not None and draft.draw.rollout_id is not None):
             self.tools.shadow.score(listing, decision.decision_id, route.other, route.rollout)
 
-    def _decision(self, work: Work, revision: Revision) -> Decision:
+    def _decision(self, work: Work, revision: Revision, ruling: Ruling, match: Match | None) -> Decision:
         """The draft of the decision; its cause and what it supersedes are settled when it is stored."""
         runtime, scored, now_ms = work.runtime, work.scored, self.tools.now_ms()
         return Decision.model_construct(
             decision_id=f"d_{now_ms:012x}{self._process}{next(self._numbers):08x}",
             listing_id=revision.listing_id,
             revision=revision.revision,
-            action=scored.ruling.action if scored else Action.REVIEW,
-            policies=scored.ruling.policies if scored else (),
-            reason=scored.ruling.reason if scored else work.failed,
+            action=ruling.action,
+            policies=ruling.policies,
+            reason=ruling.reason,
             scores=None if scored is None else scored.by_policy(runtime.policies, runtime.additions),
             thresholds=runtime.thresholds,
-            evidence=work.found,
+            evidence=work.found if match is None else {**(work.found or {}), "known": _said(match)},
             bundle=runtime.digest,
             addons=runtime.additions.digests,
             taxonomy=runtime.taxonomy,
@@ -360,6 +364,29 @@ class Service:
         counter.inc()
         if work.failed:
             metrics.failures.labels(work.failed.split(":")[0].split("(")[0].strip()).inc()
+
+
+def _ruled(work: Work) -> tuple[Ruling, Match | None]:
+    """The ruling on a listing, and the known entry that called for it."""
+    if work.scored is None:
+        return Ruling(Action.REVIEW, (), work.failed), None
+    compared = work.compared
+    if compared is None:
+        return work.scored.ruling, None
+    if compared.failed:
+        return uncompared(work.scored.ruling), None
+    return with_known(work.scored.ruling, compared.near, compared.certified)
+
+
+def _said(match: Match) -> dict[str, Any]:
+    """A known entry as evidence: what it is, how near, and the verdict that is its reason."""
+    return {
+        "entry": match.entry_id,
+        "policy": match.policy,
+        "by": match.kind,
+        "distance": match.distance,
+        "verdict": match.verdict_id,
+    }
 
 
 def _resolve(done: "asyncio.Future[None]") -> None:

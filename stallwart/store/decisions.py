@@ -23,6 +23,7 @@ from stallwart.store.audit_counts import Kind, add_counts
 from stallwart.store.candidates import Candidate, add_candidates
 from stallwart.store.draws import Draw, add_draws
 from stallwart.store.exposures import Exposure, add_exposures
+from stallwart.store.known import Match, add_matches
 from stallwart.store.outbox import enqueue
 from stallwart.store.revisions import Revision, read_revision, revision_of
 from stallwart.store.statements import READ, Statements, statements
@@ -67,6 +68,7 @@ class Draft:
         draw: what gives it to the audit; None where it was not drawn.
         kind: what it is counted as, drawn or not; None where it is not counted.
         candidates: policies that are tried and would ask about it.
+        match: the known entry that called for it; None where none did.
     """
 
     revision: Revision
@@ -77,6 +79,7 @@ class Draft:
     draw: Draw | None = None
     kind: Kind | None = None
     candidates: tuple[Candidate, ...] = ()
+    match: Match | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,8 @@ class _Known:
         listing_id, revision = draft.revision.listing_id, draft.revision.revision
         before = self.by_listing.get(listing_id)
         cause = Cause.RESCAN if draft.rescan else Cause.NEW if before is None else Cause.EDIT
+        if draft.match is not None:
+            cause = Cause.KNOWN_BAD
         decision = draft.decision
         if (cause, before) != (decision.cause, decision.supersedes):
             decision = decision.model_copy(update={"cause": cause, "supersedes": before})
@@ -184,6 +189,9 @@ def write(
     add_draws(connection, [draft.draw for draft, *_ in known.new if draft.draw])
     add_counts(connection, [draft.kind for draft, *_ in known.new if draft.kind], _WRITER)
     add_candidates(connection, [one for draft, *_ in known.new for one in draft.candidates])
+    add_matches(
+        connection, [(one.decision_id, draft.match) for draft, one, _ in known.new if draft.match], now_ms
+    )
     enqueue(connection, [decision for _, decision, _ in known.new], webhooks, now_ms)
     return answers
 

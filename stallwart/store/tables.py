@@ -818,3 +818,41 @@ candidates = Table(
     Column("at_ms", BigInteger, nullable=False),
     UniqueConstraint("decision_id", "policy"),
 )
+
+# Things that a person confirmed to break a policy, so that what is nearly the same is caught at once. Hashes
+# and a vector, no content; a row stays when it is removed, and loses them.
+known_bad = Table(
+    "known_bad",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("entry_id", Text, nullable=False, unique=True),
+    Column("listing_id", Text, nullable=False, index=True),
+    Column("revision", Text, nullable=False, index=True),
+    Column("policy", Text, nullable=False),
+    Column("verdict_id", Text),  # its reason; NULL where a person added it without one
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("words", LargeBinary),  # as of fingerprints
+    Column("photos", LargeBinary, nullable=False),
+    Column("keys", LargeBinary, nullable=False),
+    Column("vector", LargeBinary),  # float16, of the words; NULL until it is made
+    Column("encoder", Text),  # digest of what made it
+    Column("added_at_ms", BigInteger, nullable=False),
+    Column("changed_at_ms", BigInteger, nullable=False, index=True),
+    Column("removed_at_ms", BigInteger),
+    Column("removed_by", Text),
+    UniqueConstraint("revision", "policy", "verdict_id"),
+)
+
+# Decisions that a known entry called for: what verdicts on them say certifies a distance.
+known_matches = Table(
+    "known_matches",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("entry_id", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # photo, text or meaning
+    Column("distance", Float, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("ix_known_matches_policy_kind_at_ms", "policy", "kind", "at_ms"),
+)

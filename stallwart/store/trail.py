@@ -7,7 +7,7 @@ until a minute after it was made, since PostgreSQL may show a smaller `seq` afte
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stallwart.store.tables import cursors, decisions
@@ -21,36 +21,44 @@ class Trail:
 
     Args:
         name: of its cursor.
-        query: what is missing: rows with `seq` and `decided_at_ms` of decisions, without order and limit;
-            what was done is not among them any more.
-        now_ms: milliseconds since 1970, as decisions are dated.
+        query: what is missing: rows with the two columns below, without order and limit; what was done need
+            not be among them any more.
+        now_ms: milliseconds since 1970, as the rows are dated.
+        seq: counts the rows up as they are written.
+        at_ms: when each came.
     """
 
-    def __init__(self, name: str, query: Select[Any], now_ms: Callable[[], int]):
+    def __init__(
+        self,
+        name: str,
+        query: Select[Any],
+        now_ms: Callable[[], int],
+        seq: ColumnElement[int] = decisions.c.seq,
+        at_ms: ColumnElement[int] = decisions.c.decided_at_ms,
+    ):
         self._name, self._query, self._now_ms = name, query, now_ms
+        self._seq, self._at_ms = seq, at_ms
 
     def missing(self, connection: Connection, limit: int) -> Sequence[Row[Any]]:
         """The next rows, in their order; fewer than `limit` where these are all."""
-        after = decisions.c.seq > self._cursor(connection)
-        return connection.execute(self._query.where(after).order_by(decisions.c.seq).limit(limit)).all()
+        after = self._seq > self._cursor(connection)
+        return connection.execute(self._query.where(after).order_by(self._seq).limit(limit)).all()
 
     def done(self, connection: Connection, rows: Sequence[Row[Any]], limit: int) -> None:
         """Note that rows of `missing` with this limit are done, in the transaction that did them."""
         before = self._cursor(connection)
         settled_ms = self._now_ms() - _LATE_MS
         if len(rows) < limit:
-            query = select(func.max(decisions.c.seq)).where(
-                decisions.c.seq > before, decisions.c.decided_at_ms < settled_ms
-            )
+            query = select(func.max(self._seq)).where(self._seq > before, self._at_ms < settled_ms)
             last = connection.execute(query).scalar() or 0
         else:
-            last = max((row.seq for row in rows if row.decided_at_ms < settled_ms), default=0)
+            last = max((row.seq for row in rows if row._mapping[self._at_ms] < settled_ms), default=0)
         if last > before:
             self._move(connection, last)
 
     def behind(self, connection: Connection) -> int:
         """About how many decisions are still to be looked at."""
-        last = connection.execute(select(func.max(decisions.c.seq))).scalar() or 0
+        last = connection.execute(select(func.max(self._seq))).scalar() or 0
         return max(0, int(last) - self._cursor(connection))
 
     def _cursor(self, connection: Connection) -> int:
