@@ -129,3 +129,39 @@ def purge(
             f"emptied {done.revisions:,} revisions, deleted {len(done.photos):,} photos"
             f" and {stray:,} that no listing showed, forgot {done.requests:,} request keys"
         )
+
+
+@app.command()
+def index(as_json: shared.AsJson = False) -> None:
+    """Make old listings findable, and fingerprint them, until none is left; review does so slowly.
+
+    Safe beside running programs, and goes on where it was stopped.
+
+    Example:
+        stallwart db index
+    """
+    settings = shared.read_settings()
+    with _database(settings) as engine:
+        from stallwart.cli.database import wall_ms
+        from stallwart.index.findable import Findable
+        from stallwart.index.fingerprinting import Fingerprinter
+        from stallwart.store.database import check_current
+        from stallwart.store.photos import PhotoStore
+
+        check_current(engine)
+        photos = PhotoStore(settings.photo_store or str(Path(settings.data_dir) / "photos"))
+        counts = {}
+        for name, worker in (
+            ("findable", Findable(engine, wall_ms)),
+            ("fingerprints", Fingerprinter(engine, photos, settings, wall_ms)),
+        ):
+            counts[name], more = 0, True
+            while more:
+                done, more = worker.step()
+                counts[name] += done
+                if more and counts[name] % 10_000 < 500:
+                    shared.say(f"{name}: {counts[name]:,} done, about {worker.behind():,} to look at")
+    if as_json:
+        shared.print_json(counts)
+    else:
+        print(f"made {counts['findable']:,} listings findable, fingerprinted {counts['fingerprints']:,}")  # noqa: T201

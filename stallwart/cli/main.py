@@ -35,6 +35,7 @@ GROUPS = (
     "audit",
     "labels",
     "users",
+    "known",
     "statements",
     "rights",
     "policy",

@@ -38,6 +38,7 @@ def search_parts(
     from stallwart.pages.background import Job
     from stallwart.review.bulk import BulkSection
     from stallwart.review.finding import Finding
+    from stallwart.review.known import KnownSection
     from stallwart.review.search import SearchSection
     from stallwart.store.bulk import Bulk
 
@@ -54,7 +55,7 @@ def search_parts(
     jobs.append(Job("keeping known-bad things in step", _SECONDS, knowing.step))
     if meaning is not None:
         jobs.append(Job("reading listings for their meaning", _SECONDS, lambda: _several(meaning.step)))
-    return [SearchSection(finding), BulkSection(finding)], jobs, meaning
+    return [SearchSection(finding), BulkSection(finding), KnownSection()], jobs, meaning
 
 
 def _several(step: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime  # noqa: F401 - before usearch: imported after it, onnxruntime 1.32 ends the process
 from numpy.typing import NDArray
 from usearch.index import Index
 

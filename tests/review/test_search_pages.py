@@ -7,15 +7,18 @@ import pytest
 from sqlalchemy import select
 
 from stallwart.core.decision import Action
+from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.index.findable import Findable
+from stallwart.index.fingerprint import fingerprint_of
 from stallwart.index.fingerprinting import Fingerprinter
 from stallwart.index.near import NearDuplicates
 from stallwart.review.bulk import BulkSection
 from stallwart.review.finding import Finding
 from stallwart.review.search import SearchSection
 from stallwart.store.bulk import Bulk
-from stallwart.store.database import reading
+from stallwart.store.database import reading, writing
+from stallwart.store.known import add_known
 from stallwart.store.people import Role
 from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import bulk_acts, decisions
@@ -177,3 +180,21 @@ def test_an_act_that_is_dropped_does_nothing(shop):
     assert rita.post(f"{way}/drop").status_code == 303
     assert rita.post(f"{way}/begin").status_code == 409
     assert rita.get("/bulk/b_none").status_code == 404
+
+
+def test_a_lead_removes_a_known_entry_and_a_reviewer_only_sees_it(shop):
+    from stallwart.review.account import AccountSection
+    from stallwart.review.known import KnownSection
+    from tests.store.reviewing import QUICK
+
+    app = site(shop.database, [KnownSection(), AccountSection(QUICK)], shop.clock)
+    made = fingerprint_of("r" * 64, Listing("L9", "Knife", KNIFE), Settings())
+    with writing(shop.database) as connection:
+        entry = add_known(connection, made, "weapons", who="lea", why="<i>seen</i>", now_ms=NOW)
+    rita, lea = signed_in(app, shop.database), signed_in(app, shop.database, Role.LEAD)
+    assert "<i>seen" not in rita.get("/known").text
+    assert "L9" in words(rita.get("/known?policy=weapons").text)
+    assert rita.post("/known/remove", entry=entry.entry_id, why="x").status_code == 403
+    assert lea.post("/known/remove", entry=entry.entry_id, why="too broad").status_code == 303
+    assert lea.post("/known/remove", entry=entry.entry_id, why="again").status_code == 404
+    assert "Nothing yet" in words(lea.get("/known").text)
