@@ -127,8 +127,8 @@ def steady(rng, pool, weeks, per_week):
     return replace(pool[place], at_ms=at), place
 
 
-def alarms(stream, per_year, reference=REFERENCE, begins=0):
-    """{detector: (rows after `begins`, time, rows of the window, p)} of each detector's first alarm."""
+def alarms(stream, per_year, reference=REFERENCE, begins=0, only_first=False):
+    """{detector: (rows after `begins`, time, finding)} of each detector's first alarm."""
     detectors = Detectors(stream[:reference], per_year)
     first, last = {}, stream.at_ms[reference - 1]
     looked = reference
@@ -139,6 +139,8 @@ def alarms(stream, per_year, reference=REFERENCE, begins=0):
         for one in detectors.look(later, stream.at_ms[end - 1] - last):
             if one.is_alarm and one.detector not in first:
                 first[one.detector] = (end - begins, int(stream.at_ms[end - 1]), one)
+        if only_first and any(rows > 0 for rows, *_ in first.values()):
+            break
         looked, last = end, stream.at_ms[end - 1]
     return first
 
@@ -170,7 +172,7 @@ def run_language(pool, settings, seeds):
         change = START + 5 * WEEK
         kept = stream[(stream.at_ms < change) | (stream.language != "ru")]
         begins = int((kept.at_ms < change).sum())
-        found = alarms(kept, settings.drift_false_alarms, begins=begins)
+        found = alarms(kept, settings.drift_false_alarms, begins=begins, only_first=True)
         took.append(min((rows for rows, *_ in found.values() if rows > 0), default=10**6))
         print(f"  seed {seed}:", {name: rows for name, (rows, *_) in found.items()}, flush=True)
     print(f"language: noticed after {sorted(took)} listings")
@@ -191,9 +193,8 @@ def run_grey(pool, grey_rows, settings, seeds):
         for row, one in replaced.items():
             photo[row], colour[row] = one.photo, one.colour
         begins = int((stream.at_ms < change).sum())
-        found = alarms(
-            replace(stream, photo=photo, colour=colour), settings.drift_false_alarms, begins=begins
-        )
+        changed = replace(stream, photo=photo, colour=colour)
+        found = alarms(changed, settings.drift_false_alarms, begins=begins, only_first=True)
         took.append(min((rows for rows, *_ in found.values() if rows > 0), default=10**6))
         print(f"  seed {seed}:", {name: rows for name, (rows, *_) in found.items()}, flush=True)
     print(f"grey: noticed after {sorted(took)} listings")

@@ -14,6 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from stallwart.cli.main import build
 from stallwart.core.settings import Settings
+from stallwart.monitoring.exposition import Exposition
 from stallwart.serving.metrics import STAGES, Metrics
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -55,6 +56,12 @@ def served_metrics() -> dict[str, set[str]]:
     }
 
 
+def watched_metrics() -> dict[str, set[str]]:
+    """Every name that the watcher's own port can have, with its labels."""
+    found = (one for one in vars(Exposition()).values() if isinstance(one, MetricWrapperBase))
+    return {metric._name: set(metric._labelnames) for metric in found}
+
+
 def used(expression: str) -> list[tuple[str, set[str]]]:
     """Metrics that an expression names, and the labels that it selects them by."""
     found = re.findall(r"\b(stallwart_\w+)(?:\{([^}]*)\})?", expression)
@@ -71,7 +78,7 @@ def grouped_by(expression: str) -> set[str]:
 
 @pytest.mark.parametrize(("title", "expression"), DRAWN + ASKED)
 def test_every_metric_and_label_that_is_asked_for_is_served(title, expression):
-    served = served_metrics()
+    served = served_metrics() | watched_metrics()
     asked = used(expression)
     assert asked or 'up{job="stallwart"}' in expression, f"{title} asks for nothing of the service"
     offered = ADDED_LABELS.union(*(served[name] for name, _ in asked))
@@ -93,7 +100,8 @@ def test_the_names_of_served_metrics_are_those_of_the_text_that_prometheus_reads
 
 def test_every_metric_of_the_service_is_drawn():
     drawn = {name for _, expression in DRAWN for name, _ in used(expression)}
-    families = {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in served_metrics()}
+    served = served_metrics() | watched_metrics()
+    families = {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in served}
     assert families == {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in drawn}
 
 
@@ -191,10 +199,12 @@ def test_what_compose_waits_for_is_a_service_of_it():
     services = COMPOSE["services"]
     needed = {other for service in services.values() for other in service.get("depends_on", ())}
     assert needed <= set(services)
-    scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    scraped, watching = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     (found,) = scraped["dns_sd_configs"]
     assert found["names"] == ["serve"]
     assert str(found["port"]) in services["serve"]["command"]
+    ((host, port),) = (target.split(":") for target in watching["static_configs"][0]["targets"])
+    assert port in services[host]["command"]
 
 
 @pytest.mark.parametrize("file", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda file: file.name)
@@ -250,6 +260,11 @@ def test_every_metric_of_the_service_is_in_the_guide():
     table = (DEPLOY.parent / "docs/serving.md").read_text().partition("## Metrics")[2]
     named = set(re.findall(r"`(stallwart_\w+)`", table))
     assert named == {re.sub(r"_(sum|count|bucket)$", "", name) for name in served_metrics()}
+
+
+def test_every_metric_of_the_watcher_is_in_the_guide():
+    table = (DEPLOY.parent / "docs/monitoring.md").read_text().partition("## Metrics")[2]
+    assert set(re.findall(r"`(stallwart_\w+)`", table)) == set(watched_metrics())
 
 
 def test_every_route_of_the_service_is_in_the_guide():

@@ -21,6 +21,12 @@ def watch(
     step: Annotated[
         list[str] | None, typer.Option(help="Only this step; repeat it for several.", show_default=False)
     ] = None,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port that Prometheus asks; 0 is none.")
+    ] = 0,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address of that port; it asks for no key.")
+    ] = "127.0.0.1",
     as_json: shared.AsJson = False,
 ) -> None:
     """Watch what is decided and said: figures by the hour, drift, novelty, certificates, alerts.
@@ -34,17 +40,28 @@ def watch(
 
         stallwart watch
 
+        stallwart watch --metrics-port 9108
+
         stallwart watch --once --json
     """
     settings = shared.read_settings()
     with ready_database(settings) as engine:
+        from stallwart.monitoring.exposition import Exposition
         from stallwart.monitoring.step import Around, make_steps
         from stallwart.monitoring.watcher import Watcher
 
         told: dict[str, StepState] = {}
+        exposition = Exposition()
+
+        def after(states: "Mapping[str, StepState]") -> None:
+            told.update(states)
+            exposition.update(engine, states, wall_ms())
+
         watcher = Watcher(
-            Around(engine, settings, wall_ms), lambda around: make_steps(around, step or ()), told.update
+            Around(engine, settings, wall_ms), lambda around: make_steps(around, step or ()), after
         )
+        if metrics_port:
+            exposition.serve(metrics_host, metrics_port)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: watcher.stop())

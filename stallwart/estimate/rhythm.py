@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaln, fdtrc, gammaln
 
 Floats = NDArray[np.float64]
 
@@ -97,9 +98,7 @@ class Usual:
         spread = 1 / w + self.doubt(z)
         statistic = float(gap @ self._solve @ gap) / spread / self.clumping(w)
         freedom = self.rows - 11 - d + 1
-        from scipy.stats import f  # takes a second to load
-
-        p = float(f.sf(statistic * freedom / ((self.rows - 11) * d), d, freedom))
+        p = float(fdtrc(d, freedom, statistic * freedom / ((self.rows - 11) * d)))
         errors = np.sqrt(np.diag(self._cov) * spread * self.clumping(w))
         pull = (x - z @ self._fit) @ (self._solve @ gap)
         return Moved(max(p, 1e-300), expected, x.mean(axis=0), gap / errors, pull, w)
@@ -216,8 +215,17 @@ class UsualShares:
         weight = 1 / max(usual.doubt(z), 1e-9)
         effect = usual.clumping(w)
         count, rows = float(flags.sum()) / effect, max(1, round(w / effect))
-        from scipy.stats import betabinom
-
-        law = betabinom(rows, expected * weight + 0.5, (1 - expected) * weight + 0.5)
-        up, down = float(law.sf(np.floor(count + 1e-9) - 1)), float(law.cdf(np.ceil(count - 1e-9)))
+        law = _beta_binomial(rows, expected * weight + 0.5, (1 - expected) * weight + 0.5)
+        # Rounded so that neither tail is called smaller than it is
+        up, down = (
+            float(law[int(np.floor(count + 1e-9)) :].sum()),
+            float(law[: int(np.ceil(count - 1e-9)) + 1].sum()),
+        )
         return max(1e-300, min(1.0, 2 * min(up, down))), expected
+
+
+def _beta_binomial(rows: int, a: float, b: float) -> Floats:
+    """(rows + 1,) probability of each count."""
+    k = np.arange(rows + 1)
+    chosen = gammaln(rows + 1) - gammaln(k + 1) - gammaln(rows - k + 1)
+    return np.asarray(np.exp(chosen + betaln(k + a, rows - k + b) - betaln(a, b)))

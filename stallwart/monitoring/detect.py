@@ -31,9 +31,11 @@ SHARES = {
     "parts": 0.05,
     "sizes": 0.05,
     "colour": 0.1,
-    "scores": 0.35,
+    "scores": 0.2,
+    "calibration": 0.1,
+    "labels": 0.05,
 }
-"""Of the false alarms that are put up with; that of `scores` is shared by all policies."""
+"""Of the false alarms that are put up with; all policies share those of `scores` and `calibration`."""
 _PRINCIPAL = 16  # directions in which words and photos are followed
 _FEWEST = 40  # listings of a window that have the part which is looked at
 _SHOWN = 12

@@ -28,6 +28,8 @@ _BETWEEN = 50  # new listings that make a look worth while
 _QUIET_MS = 14 * _DAY_MS
 _QUIET_P = 0.01
 _RUNBOOK = "monitoring.md#drift"
+# Those of `verdict_drift` look at other times
+_OWN = drift_looks.c.detector.not_like("calibration/%") & (drift_looks.c.detector != "labels")
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Drift:
                 rows = [
                     one for one in last_sketches(connection, 4 * WINDOWS[-1]) if one.at_ms > reference.ends_ms
                 ]
-                looked = connection.execute(select(func.max(drift_looks.c.at_ms))).scalar() or 0
+                looked = connection.execute(select(func.max(drift_looks.c.at_ms)).where(_OWN)).scalar() or 0
             later = sample_of(rows)[-WINDOWS[-1] :]
             if not len(later):
                 return {"looked": 0}
@@ -74,10 +76,10 @@ class Drift:
         findings = reference.detectors.look(later, since)
         self._around.alive()
         with writing(self._around.database) as connection:
-            _write(connection, findings, now)
+            write_findings(connection, findings, now)
             for one in findings:
                 if one.is_alarm:
-                    _raise(connection, one, reference.bundle, self._around.now_ms())
+                    raise_finding(connection, one, reference.bundle, self._around.now_ms())
             resolved = _resolve_quiet(connection, findings, self._around.now_ms())
             connection.execute(
                 delete(drift_looks).where(
@@ -164,7 +166,8 @@ def _thinned(rows: list[SketchRow], most: int) -> list[SketchRow]:
     return [rows[place] for place in places]
 
 
-def _write(connection: Connection, findings: list[Finding], now_ms: int) -> None:
+def write_findings(connection: Connection, findings: list[Finding], now_ms: int) -> None:
+    """Write down how detectors stood at a look, in the caller's transaction."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     rows = [
         {
@@ -184,12 +187,13 @@ def _detail(one: Finding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _raise(connection: Connection, one: Finding, bundle: str, now_ms: int) -> None:
+def raise_finding(connection: Connection, one: Finding, bundle: str, now_ms: int) -> None:
+    """Raise what a detector found, in the caller's transaction."""
     raise_alert(
         connection,
         key=PREFIX + one.detector,
         severity=Severity.TICKET,
-        title=f"Drift: {one.detector.replace('scores/', 'scores of ')}",
+        title=f"Drift: {one.detector.replace('/', ' of ')}",
         words=one.words,
         runbook=_RUNBOOK,
         detail={**_detail(one), "bundle": bundle},

@@ -18,6 +18,7 @@ STEPS: dict[str, str] = {
     "sketches": "stallwart.monitoring.sketches:Sketches",
     "drift": "stallwart.monitoring.drift:Drift",
     "certificates": "stallwart.monitoring.certificates:Certificates",
+    "verdicts": "stallwart.monitoring.verdict_drift:VerdictDrift",
     "novelty": "stallwart.monitoring.novelty:Novelties",
 }
 """Name of each step, in the order in which they run, and where `Around` -> step is found."""

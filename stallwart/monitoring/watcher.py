@@ -112,7 +112,8 @@ class Watcher:
         beats.start()
         try:
             states = {name: self._step(name, step) for name, step in self._steps.items()}
-            self._after(states)
+            with store_errors("the figures of a round cannot be read"):
+                self._after(states)
         except Stopped:
             _LOG.info("stopped; the next round goes on where this one was")
         finally:

@@ -106,11 +106,8 @@ class Metrics:
         """Set the gauges of this process's memory and processor time."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self.cpu.set(usage.ru_utime + usage.ru_stime)
-        try:
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-        except (OSError, ValueError, IndexError):  # not Linux
-            return
-        self.resident.set(pages * _PAGE_BYTES)
+        if (held := resident_bytes()) is not None:
+            self.resident.set(held)
 
     def text(self) -> bytes:
         """All figures of all processes of this service, in Prometheus' text format."""
@@ -122,6 +119,14 @@ class Metrics:
                 MultiProcessCollector(together)  # type: ignore[no-untyped-call]
                 return generate_latest(together)
             return generate_latest(self.registry)
+
+
+def resident_bytes() -> int | None:
+    """Memory that this process holds now; None where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):  # not Linux
+        return None
 
 
 def _forget_dead(folder: Path) -> None:

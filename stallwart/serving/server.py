@@ -41,6 +41,8 @@ from stallwart.serving.sampling import Sampling
 from stallwart.serving.schemas import StatementOut
 from stallwart.serving.service import Service, Tools
 from stallwart.serving.source import PhotoSource
+from stallwart.serving.vitals import SECONDS as VITALS_SECONDS
+from stallwart.serving.vitals import Vitals
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import parts_of_hour, purge, sweep_photos
@@ -173,6 +175,7 @@ class _House:
             ),
             settings,
         )
+        self.vitals = Vitals(self.database, self.metrics, self.engine.oldest_seconds, wall_ms)
         self.metrics.bundle.labels(runtime.digest).set(time.time())
         if folder is not None:
             deploy(self.database, folder, settings, wall_ms(), is_start=True)
@@ -248,6 +251,7 @@ class _House:
                 (_PLAN_SECONDS, self.sampling.read),
                 (_REPLAN_SECONDS, self.sampling.replan),
                 (_PURGE_SECONDS, self._sweep),
+                (VITALS_SECONDS, self.vitals.write),
             )
             if seconds
         ]
