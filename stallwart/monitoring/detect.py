@@ -185,14 +185,22 @@ class _Shares:
             return None
         turned = self._usual.test(kinds[there], window.at_ms[there])
         words = (
-            f"{self._name.capitalize()}: {turned.name} has {turned.seen:.1%} of the last {turned.rows} "
-            f"listings that have any; {turned.expected:.1%} is usual."
+            f"{self._name.capitalize()}: {self._named(turned.name, kinds[there])} has {turned.seen:.1%} "
+            f"of the last {turned.rows} listings that have any; {turned.expected:.1%} is usual."
         )
         grew = turned.seen > turned.expected
         source, named = (window, kinds) if grew else (self._reference, self._of(self._reference))
         some = np.flatnonzero((named != "") & self._usual.belongs(named, turned.name))[-_SHOWN:]
         ids = tuple(source.decision_ids[some].tolist())
         return Finding(self._name, turned.p, 0.0, turned.rows, words, turned.expected, turned.seen, ids)
+
+    def _named(self, name: str, kinds: NDArray[np.str_]) -> str:
+        """A kind by its name; what was hardly ever there before by the commonest of it."""
+        mine = kinds[self._usual.belongs(kinds, name)]
+        if name != "other" or not len(mine):
+            return name
+        found, counts = np.unique(mine, return_counts=True)
+        return f"{found[int(np.argmax(counts))]}, rare or unknown before,"
 
 
 class _Scores:

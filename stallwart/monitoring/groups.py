@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stallwart.index.sketch import Seen
 from stallwart.monitoring.sample import Sample
 
-FAR = 0.95
+FAR = 0.7
 """Quantile of the training set's own distances above which a listing is far."""
 NEAR = 0.35
 """One minus the cosine within which two far listings are neighbours."""

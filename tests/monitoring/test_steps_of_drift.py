@@ -117,7 +117,7 @@ def test_a_market_that_stays_raises_nothing_and_one_that_changed_says_what_moved
     raised = live.open_keys()
     assert {"drift/language", "drift/colour"} <= set(raised)
     colour = raised["drift/colour"]
-    assert "grey has" in colour.words
+    assert "Colour: grey, rare or unknown before, has" in colour.words
     moved = colour.detail["decisions"]
     assert moved
     assert all(int(decision_id[2:]) > 510 for decision_id in moved)
