@@ -88,7 +88,7 @@ def _read(connection: Connection) -> tuple[str, list[Row[Any]]]:
         .order_by(verdicts.c.seq)
         .limit(_MOST)
     )
-    last: dict[str, Row[Any]] = {}
+    last: dict[str, Any] = {}
     for row in connection.execute(query).all():
         last[row.decision_id] = row
     return str(alias.digest), sorted(last.values(), key=lambda row: int(row.seq))
