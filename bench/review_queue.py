@@ -21,6 +21,7 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -137,8 +138,9 @@ def needed() -> str:
 
 def keep(engine: Engine, kept: Path) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    with contextlib.closing(sqlite3.connect(str(engine.url.database))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(str(engine.url.database), kept)
 
 

@@ -26,7 +26,7 @@ class AccountSection:
     def routes(self) -> Sequence[Route]:
         """The account, another password, the end of sessions."""
         return (
-            Route("/account", "GET", self.account, EVERYBODY, nav="Account"),
+            Route("/account", "GET", self.account, EVERYBODY, nav="My account"),
             Route("/account/password", "POST", self.password, EVERYBODY),
             Route("/account/sessions", "POST", self.end, EVERYBODY),
         )

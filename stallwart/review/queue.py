@@ -9,6 +9,7 @@ from stallwart.review.policies import Policies
 from stallwart.store.board import Board, finished_since
 from stallwart.store.database import reading, store_errors
 from stallwart.store.people import Role, User, list_users
+from stallwart.store.revisions import storable
 from stallwart.store.tasks import Count
 from stallwart.store.views import read_views
 
@@ -97,7 +98,7 @@ class QueueSection:
             people = {user.user_id: user for user in list_users(connection)}
             wanted = next((user.user_id for user in people.values() if user.name == name), name or None)
             seen = read_views(
-                connection, listing_id=listing.replace("\0", "") or None, user_id=wanted,
+                connection, listing_id=storable(listing) or None, user_id=wanted,
                 before=int(before) if before.isdecimal() and len(before) < 18 else None, limit=_VIEWS,
             )  # fmt: skip
         context = {

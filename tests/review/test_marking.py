@@ -1,11 +1,12 @@
 """Text in pieces: nothing is lost, marks are where the words are, and what nobody sees is named."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stallwart.core.listing import Listing
 from stallwart.review.marking import marked_listing
 
+QUICK_OR_NOT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 TEXTS = st.text("ab \n.\u202e\u200b\u200d\u0301é漢\x00\ud800", max_size=30)  # few letters: quick to draw
 
 
@@ -13,6 +14,7 @@ def plain(marked):
     return "".join(one.text for one in (*marked.first, *marked.rest) if not one.unseen)
 
 
+@QUICK_OR_NOT
 @given(
     TEXTS, TEXTS, st.lists(st.tuples(st.integers(0, 130), st.integers(1, 20), st.floats(-1, 3)), max_size=6)
 )
@@ -28,6 +30,7 @@ def test_all_that_can_be_seen_is_shown_once_and_in_order(title, body, places):
     assert plain(marked_listing("abc def", "ghi", ())[0]) == "abc def"
 
 
+@QUICK_OR_NOT
 @given(st.sampled_from(["Old knife", "knife"]), st.sampled_from(["A knife.", "Old knife", ""]))
 def test_a_word_is_marked_where_the_model_read_it(title, body):
     text = Listing("x", title=title, description=body).text
