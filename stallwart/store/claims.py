@@ -141,6 +141,15 @@ _FINISH = (
     )
     .returning(*TASK_COLUMNS)
 )
+_HELD = (
+    select(*TASK_COLUMNS)
+    .where(
+        IS_CLAIMED,
+        tasks.c.claimed_by == bindparam("whose"),
+        tasks.c.leased_until_ms > bindparam("now_ms"),
+    )
+    .order_by(tasks.c.leased_until_ms, tasks.c.seq)
+)
 _NAME_VERDICT = update(tasks).where(tasks.c.seq == bindparam("at")).values(verdict_id=bindparam("said"))
 
 
@@ -179,9 +188,8 @@ def claim_next(
 
 def held(connection: Connection, user: User, now_ms: int) -> list[Task]:
     """Tasks that a person has now, the one that they claimed first at the top."""
-    mine = IS_CLAIMED & (tasks.c.claimed_by == user.user_id) & (tasks.c.leased_until_ms > now_ms)
-    query = select(*TASK_COLUMNS).where(mine).order_by(tasks.c.leased_until_ms, tasks.c.seq)
-    return [task_of(row) for row in connection.execute(query).mappings()]
+    asked = {"whose": user.user_id, "now_ms": now_ms}
+    return [task_of(row) for row in connection.execute(_HELD, asked).mappings()]
 
 
 def renew(connection: Connection, user: User, task_id: str, *, now_ms: int, lease_ms: int) -> Task:

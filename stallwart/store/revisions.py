@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.errors import DataError
 from stallwart.core.listing import Listing
@@ -122,9 +122,12 @@ def _ms(at: datetime | None) -> int | None:
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
+_BY_DIGEST = select(revisions).where(revisions.c.revision == bindparam("digest"))
+
+
 def read_revision(connection: Connection, revision: str) -> Revision | None:
     """The revision with this digest; None where there is none."""
-    row = connection.execute(select(revisions).where(revisions.c.revision == revision)).mappings().first()
+    row = connection.execute(_BY_DIGEST, {"digest": revision}).mappings().first()
     if row is None:
         return None
     return Revision(**{**row, "photos": tuple(row["photos"]), "unread": tuple(row["unread"])})

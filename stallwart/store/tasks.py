@@ -173,6 +173,7 @@ class Count:
 
 
 TASK_COLUMNS = [tasks.c[name] for name in Task.__slots__]
+_BY_ID = select(*TASK_COLUMNS).where(tasks.c.task_id == bindparam("which"))
 _OF_DECISION = select(*TASK_COLUMNS).where(tasks.c.decision_id == bindparam("decision")).order_by(tasks.c.seq)
 
 
@@ -241,8 +242,7 @@ def read_task(connection: Connection, task_id: str) -> Task:
     Raises:
         NotFoundError: there is none with this id.
     """
-    query = select(*TASK_COLUMNS).where(tasks.c.task_id == task_id)
-    row = connection.execute(query).mappings().first() if "\0" not in task_id else None
+    row = connection.execute(_BY_ID, {"which": task_id}).mappings().first() if "\0" not in task_id else None
     if row is None:
         raise NotFoundError(f"there is no task {task_id[:64]!r}")
     return task_of(row)

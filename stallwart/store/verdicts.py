@@ -127,7 +127,7 @@ def add_verdict(
     }
     try:
         with connection.begin_nested():
-            stored = connection.execute(insert(verdicts).returning(verdicts), row).one()
+            stored = connection.execute(_INSERT, row).one()
     except IntegrityError:
         if replaces is None:
             raise
@@ -149,6 +149,9 @@ def read_verdicts(connection: Connection, decision_id: str) -> list[Verdict]:
     return [_verdict(row) for row in connection.execute(_OF_DECISION, {"decision": decision_id})]
 
 
+# Made once: to make a statement costs as much as to run it
+_INSERT = insert(verdicts).returning(verdicts)
+_REVISION = select(decisions.c.revision).where(decisions.c.decision_id == bindparam("decision"))
 _OF_DECISION = (
     select(verdicts).where(verdicts.c.decision_id == bindparam("decision")).order_by(verdicts.c.seq)
 )
@@ -164,9 +167,9 @@ def _check(answers: Mapping[str, Answer], who: str, note: str | None) -> None:
 
 
 def _revision(connection: Connection, decision_id: str) -> str:
-    query = select(decisions.c.revision).where(decisions.c.decision_id == decision_id)
     # No id that was given out holds what a database would not take as text
-    revision = connection.execute(query).scalar() if storable(decision_id) == decision_id else None
+    known = storable(decision_id) == decision_id
+    revision = connection.execute(_REVISION, {"decision": decision_id}).scalar() if known else None
     if revision is None:
         raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
     return str(revision)
