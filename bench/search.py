@@ -1,11 +1,11 @@
 """How quickly are listings found among a million decisions? By words, seller, policy, score, time, likeness.
 
-    python bench/search.py --keep FOLDER                # SQLite and PostgreSQL; fills them the first time
+    python bench/search.py --keep FOLDER                # SQLite and PostgreSQL
     python bench/search.py --kinds sqlite --decisions 100000
 
 Times are of the calls into `stallwart.store`, in one process; a search that is given up says so. With
-`--keep` the file of SQLite stays in a folder and is used again. Fingerprints are random: 13 buckets a
-listing, as of one with a photo.
+`--keep` the file of SQLite stays in a folder and is used again. Rows are as the workers of review
+make them; fingerprints are random, with 13 buckets a listing, as of one with a photo.
 """
 
 import argparse
@@ -23,20 +23,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sqlalchemy import Engine, select, text
 
-from bench.queues.fill import fill
 from stallwart.core.decision import Action
 from stallwart.core.settings import Settings
-from stallwart.index import findable as findable_module
-from stallwart.index.findable import Findable
-from stallwart.index.fingerprint import coarse_of, photo_keys, photo_probes
 from stallwart.index.search import Filters, count, search
-from stallwart.store.database import open_database, reading, upgrade, writing
-from stallwart.store.fingerprints import Fingerprint, add_fingerprints, read_fingerprint, sharing
+from stallwart.index.words import as_vector
+from stallwart.store.database import open_database, reading, upgrade
+from stallwart.store.fingerprints import sharing
 from stallwart.store.tables import findable, fingerprints
 from tests.databases import Postgres
 
 KINDS = ("sqlite", "postgresql")
 _TIMES = 40
+_BEGAN = 1_760_000_000_000
+_WORDS = "brass lamp oak table vintage glass unused silver chair blue wool coat with box and paper".split()  # noqa: SIM905
 
 
 @contextlib.contextmanager
@@ -55,51 +54,68 @@ def database(kind: str, folder: Path) -> Iterator[Engine]:
 
 
 def prepare(engine: Engine, decided: int) -> None:
+    """Rows as the workers of review make them, made by the database itself."""
+    with reading(engine) as connection:
+        if connection.execute(select(findable.c.seq).limit(1)).first() is not None:
+            return
     began = time.monotonic()
-    with reading(engine) as connection:
-        done = connection.execute(select(findable.c.seq).limit(1)).first() is not None
-    if not done:
-        fill(engine, decided, max(1, decided // 10))
-        print(f"  filled in {time.monotonic() - began:.0f} s")
-        began = time.monotonic()
-        findable_module._BATCH = 5_000  # a first filling need not let others write in between
-        worker = Findable(engine, lambda: time.time_ns() // 1_000_000 + 120_000)
-        while worker.step()[1]:
-            pass
-        print(f"  made findable in {time.monotonic() - began:.0f} s")
-    began, chance = time.monotonic(), random.Random(7)
-    with reading(engine) as connection:
-        have = connection.execute(text("SELECT coalesce(max(seq), 0) FROM fingerprints")).scalar_one()
-    for start in range(have, decided, 10_000):
-        made = [_fingerprint(number, chance) for number in range(start, min(start + 10_000, decided))]
-        with writing(engine) as connection:
-            add_fingerprints(connection, made)
-    if have < decided:
-        print(f"  fingerprints in {time.monotonic() - began:.0f} s")
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET statement_timeout = 0")
-            connection.execute(text("VACUUM ANALYZE"))
-            connection.invalidate()
-        else:
-            connection.execute(text("ANALYZE"))
-
-
-def _fingerprint(number: int, chance: random.Random) -> Fingerprint:
-    coarse = chance.getrandbits(64)
-    words = [chance.getrandbits(63) for _ in range(9)]
-    photo = coarse.to_bytes(8, "big") + chance.randbytes(32)
-    keys = (*words, *photo_keys(coarse))
-    return Fingerprint(f"{number:064x}", f"listing-{number}", chance.randbytes(95), (photo,), keys)
-
-
-def near(engine: Engine, chance: random.Random, decided: int) -> int:
-    with reading(engine) as connection:
-        one = read_fingerprint(connection, f"{chance.randrange(decided):064x}")
-        found = sharing(
-            connection, [p for photo in one.photos for p in photo_probes(coarse_of(photo))], 256, 2_400
+    lite = engine.dialect.name == "sqlite"
+    chance = random.Random(7)
+    texts = [" ".join(chance.choices(_WORDS, k=46)) for _ in range(500)]
+    numbers = (
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {decided})"
+        if lite
+        else f"WITH n AS (SELECT i FROM generate_series(1, {decided}) AS i)"
+    )
+    uniform = "((i * 7919) % 1000003) / 1000003.0"
+    key = "random()" if lite else "(random() * 9e18)::bigint"
+    near = "(abs(random()) % 65536) * 4" if lite else "floor(random() * 65536)::bigint * 4"
+    blob = "randomblob({})" if lite else "decode(repeat('ab', {}), 'hex')"
+    words = "findable_words (rowid, words)" if lite else "findable_words (seq, words)"
+    statements = [
+        f"INSERT INTO findable (seq, listing_id, decision_id, revision, action, policy, score, seller_id,"
+        f" decided_at_ms) {numbers} SELECT i, 'listing-' || i, 'd_' || i, 'r' || i,"
+        f" CASE WHEN i % 10 = 0 THEN 'review' WHEN i % 31 = 1 THEN 'block' ELSE 'allow' END,"
+        f" 'policy_' || (i % 12), {uniform} * {uniform} * {uniform},"
+        f" 'seller-' || (i * 7919 % {decided // 20}), {_BEGAN} + i * 3000 FROM n",
+        f"INSERT INTO {words} {numbers} SELECT i, words FROM n JOIN texts ON texts.id = (i * 31) % 500",
+        f"INSERT INTO fingerprints (seq, revision, listing_id, words, photos, keys) {numbers}"
+        f" SELECT i, 'r' || i,"
+        f" 'listing-' || i, {blob.format(95)}, {blob.format(40)}, {blob.format(104)} FROM n",
+        f"INSERT INTO fingerprint_keys (key, seq) {numbers} SELECT k, i FROM"
+        f" (SELECT {key} AS k, i FROM n, nine"
+        f" UNION ALL SELECT {near} + id % 4, i FROM n, nine WHERE id < 4) AS made ORDER BY k",
+    ]
+    with engine.connect() as connection:
+        connection.execute(text("SET statement_timeout = 0" if not lite else "PRAGMA cache_size = -300000"))
+        connection.execute(
+            text(f"CREATE TEMP TABLE texts (id INTEGER, words {'TEXT' if lite else 'TSVECTOR'})")
         )
-        return len(found) + len(sharing(connection, one.keys[:9], 256, 300))
+        connection.execute(text("CREATE TEMP TABLE nine (id INTEGER)"))
+        connection.execute(text("INSERT INTO nine VALUES (:id)"), [{"id": place} for place in range(9)])
+        kept = [
+            {"id": place, "words": one if lite else as_vector(one.split())} for place, one in enumerate(texts)
+        ]
+        value = ":words" if lite else "CAST(:words AS tsvector)"
+        connection.execute(text(f"INSERT INTO texts VALUES (:id, {value})"), kept)
+        for statement in statements:
+            connection.exec_driver_sql(statement if lite else statement.replace("%", "%%"))
+            connection.commit()
+        connection.invalidate()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not lite:
+            connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.execute(text("ANALYZE" if lite else "VACUUM ANALYZE"))
+        connection.invalidate()
+    print(f"  filled in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def near(engine: Engine, chance: random.Random) -> int:
+    """What a listing with a photo looks up: 68 buckets of photos, 9 of words."""
+    with reading(engine) as connection:
+        probes = [chance.randrange(65_536) * 4 + quarter for quarter in range(4) for _ in range(17)]
+        words = [chance.getrandbits(62) for _ in range(9)]
+        return len(sharing(connection, probes, 256, 2_400)) + len(sharing(connection, words, 256, 300))
 
 
 def measure(engine: Engine, decided: int) -> None:
@@ -168,7 +184,7 @@ def measure(engine: Engine, decided: int) -> None:
     times, found = [], 0
     for _ in range(_TIMES):
         began = time.perf_counter()
-        found += near(engine, chance, decided)
+        found += near(engine, chance)
         times.append(time.perf_counter() - began)
     _say("buckets of a listing with a photo", times, f"{found / _TIMES:.0f} candidates")
 

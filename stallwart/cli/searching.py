@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from stallwart.encoders.embed import Embedder
-    from stallwart.index.knowing import Knowing
     from stallwart.index.meaning import Meaning
     from stallwart.pages.background import Job
     from stallwart.pages.site import Section
@@ -33,6 +32,7 @@ def search_parts(
     """
     from stallwart.index.findable import Findable
     from stallwart.index.fingerprinting import Fingerprinter
+    from stallwart.index.knowing import Knowing
     from stallwart.index.meaning import Meaning
     from stallwart.index.near import NearDuplicates
     from stallwart.pages.background import Job
