@@ -39,6 +39,7 @@ GROUPS = (
     "statements",
     "rights",
     "policy",
+    "erase",
 )
 
 

@@ -5,6 +5,7 @@
     ├── DataError      listings, labels or photos cannot be used as they are    exit 3, HTTP 422
     │   ├── TooLargeError      more bytes or rows than the service takes                HTTP 413
     │   └── NotFoundError      there is no such decision, photo or route                HTTP 404
+    ├── ErasedError    the listing or its seller was erased, and stays so       exit 3, HTTP 410
     ├── ConflictError  a key was used before, for something else                exit 3, HTTP 409
     ├── OverloadedError    no room, or the deadline is over before the work is  exit 5, HTTP 503
     ├── StoreError     the database is gone, locked or full; nothing was half kept   exit 5, HTTP 503
@@ -85,6 +86,14 @@ class ConflictError(StallwartError):
     code = "conflict"
     exit_code = 3
     http_status = 409
+
+
+class ErasedError(StallwartError):
+    """The listing or its seller was erased, and nothing of it is taken any more."""
+
+    code = "erased"
+    exit_code = 3
+    http_status = 410
 
 
 class OverloadedError(StallwartError):

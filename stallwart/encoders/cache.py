@@ -68,6 +68,18 @@ class EmbeddingCache:
         except sqlite3.Error as err:
             raise self._unusable(err) from None
 
+    def drop(self, keys: Sequence[bytes]) -> int:
+        """How many of these were known; none is any more, nor can be read from the file's free pages."""
+        gone = 0
+        try:
+            self._connection.execute("PRAGMA secure_delete=ON")
+            with self._connection:
+                for key in keys:
+                    gone += self._connection.execute("DELETE FROM embedding WHERE key = ?", (key,)).rowcount
+        except sqlite3.Error as err:
+            raise self._unusable(err) from None
+        return gone
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()

@@ -17,6 +17,7 @@ from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import NotFoundError
 from stallwart.core.taxonomy import Taxonomy
 from stallwart.store.decisions import read_decision
+from stallwart.store.erased import ERASED
 from stallwart.store.revisions import Revision, read_revision
 from stallwart.store.rulings import read_rulings
 from stallwart.store.tables import bundles
@@ -103,6 +104,8 @@ def read_facts(
     decision = read_decision(connection, decision_id) if "\0" not in decision_id else None
     if decision is None:
         raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
+    if decision.listing_id.startswith(ERASED):
+        raise NotFoundError("the listing was erased, and its statements with it")
     if decision.action != Action.BLOCK:
         raise NotFoundError(f"the decision is {decision.action}; only a block has a statement of reasons")
     if decision.taxonomy not in taxonomies:

@@ -18,10 +18,12 @@ from stallwart.decide.decide import Ruling, Thresholds
 from stallwart.model.additions import Additions
 from stallwart.model.runtime import ScoredListing, Scorer
 from stallwart.replay.stored import Stored
+from stallwart.store.erased import ERASED
 from stallwart.store.photos import PhotoStore
 from stallwart.store.revisions import listing_of
 
 PURGED = "its content was purged"
+FORGOTTEN = "it was erased"
 GONE = "a photo is not kept any more"
 CHANGED = "a photo was changed in the store"
 _READERS = 4  # threads that read photos: a remote store answers slowly
@@ -100,7 +102,7 @@ class Replayer:
         with ThreadPoolExecutor(_READERS, "photos") as pool:
             for one in stored:
                 if one.revision.purged_at_ms is not None:
-                    self.left_out[PURGED] += 1
+                    self.left_out[FORGOTTEN if one.revision.revision.startswith(ERASED) else PURGED] += 1
                     continue
                 ahead.append((one, pool.submit(self._read, one.revision.photos)))
                 if len(ahead) == _AHEAD:

@@ -19,6 +19,7 @@ from stallwart.core.logs import say
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.encoders.embed import Embedded
+from stallwart.model.seen import erase_tools
 from stallwart.reasons.give import Statements
 from stallwart.serving.app import Parts, create_app
 from stallwart.serving.bundles import BundleFolder, give_back_memory
@@ -44,12 +45,15 @@ from stallwart.serving.source import PhotoSource
 from stallwart.serving.vitals import SECONDS as VITALS_SECONDS
 from stallwart.serving.vitals import Vitals
 from stallwart.store.database import check_current, database_url, open_database, reading, store_errors
+from stallwart.store.erased import TOMBSTONES, Tombstones, keep_beside, read_tombstones, take_from_beside
+from stallwart.store.erasing import erase_again, resume
 from stallwart.store.photos import PhotoStore
 from stallwart.store.retention import parts_of_hour, purge, sweep_photos
 from stallwart.store.webhooks import Webhook, list_webhooks
 
 _GAUGES_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0
+_ERASE_SECONDS = 900.0
 _PLAN_SECONDS = 5.0  # until every replica draws by a new plan
 _REPLAN_SECONDS = 300.0
 _GARBAGE = 20_000  # objects that may be new before the collector looks at them; requests leave few cycles
@@ -144,6 +148,7 @@ class _House:
         )
         self.fetcher = PhotoFetcher(settings)
         self.hooks = _Webhooks(self.database, settings)
+        self.tombstones = _Tombstones(self.database)
         self.deliverer = Deliverer(
             self.database,
             settings,
@@ -171,6 +176,7 @@ class _House:
                 metrics=self.metrics,
                 now_ms=wall_ms,
                 clock=time.monotonic,
+                erased=self.tombstones,
                 sampling=self.sampling,
             ),
             settings,
@@ -230,6 +236,19 @@ class _House:
         purge(self.database, self.photos.delete, now_ms - kept_ms, now_ms)
         sweep_photos(self.database, self.photos, now_ms, parts_of_hour(now_ms))
 
+    def _erase(self) -> None:
+        """Go on with erasures whose photos waited, and erase again what came back, as from a backup."""
+        beside = self.settings.data_dir / TOMBSTONES
+        take_from_beside(self.database, beside)
+        with reading(self.database) as connection:
+            known = read_tombstones(connection)
+        if known.keyed:
+            tools = erase_tools(self.database, self.settings, wall_ms)
+            done = [*resume(self.database, tools), *erase_again(self.database, tools)]
+            if done:
+                say("erased", erasures=len(done), waiting=sum(one.waiting for one in done))
+            keep_beside(self.database, beside)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Entered before the first request, left after the last."""
@@ -252,6 +271,8 @@ class _House:
                 (_REPLAN_SECONDS, self.sampling.replan),
                 (_PURGE_SECONDS, self._sweep),
                 (VITALS_SECONDS, self.vitals.write),
+                (_ERASE_SECONDS, self._erase),
+                (max(_GAUGES_SECONDS, settings.key_cache_seconds), self.tombstones.read),
             )
             if seconds
         ]
@@ -276,6 +297,28 @@ class _House:
         self.service.close()
         self.cache.close()
         self.database.dispose()
+
+
+class _Tombstones:
+    """What was erased, read again every few seconds; what slips through meanwhile is erased again."""
+
+    def __init__(self, database: Database):
+        self._database = database
+        self._known = Tombstones(b"", frozenset())
+        self.read()
+
+    def __call__(self, listing_id: str, seller_id: str | None) -> bool:
+        """Whether a listing or its seller was erased, as far as was read."""
+        return self._known.holds(listing_id, seller_id)
+
+    def read(self) -> None:
+        """Read them again.
+
+        Raises:
+            StoreError: the database does not answer; what was read before goes on.
+        """
+        with store_errors("tombstones cannot be read"), reading(self._database) as connection:
+            self._known = read_tombstones(connection)
 
 
 class _Webhooks:

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 
 from stallwart.content.photo import PhotoError
 from stallwart.core.decision import Action, Cause, Decision
-from stallwart.core.errors import ConflictError, OverloadedError, StallwartError, StoreError
+from stallwart.core.errors import ConflictError, ErasedError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.decide.decide import Ruling
@@ -64,6 +64,7 @@ class Tools:
         now_ms: milliseconds since 1970, UTC.
         clock: seconds, monotonic; the engine's.
         sampling: decides what is drawn for the audit.
+        erased: whether a listing of this id, or its seller, was erased.
     """
 
     engine: Engine
@@ -77,6 +78,7 @@ class Tools:
     now_ms: Callable[[], int]
     clock: Callable[[], float]
     sampling: Sampling
+    erased: Callable[[str, str | None], bool] = lambda _listing, _seller: False
 
 
 class Service:
@@ -111,9 +113,15 @@ class Service:
             StoreError: it could not be stored in time, so there is no answer.
             ConflictError: `request_key` was used for another revision.
             OverloadedError: no room or no time, and the caller wants to hear that.
+            ErasedError: the listing or its seller was erased.
         """
         if options.on_failure == "error":
             self.check_room(deadline)  # before anything is fetched, looked up or written
+        if self.tools.erased(asked.listing_id, asked.seller_id):
+            raise ErasedError(
+                "the listing or its seller was erased, and nothing of it is kept; give it another id, or see:"
+                " stallwart erase lift"
+            )
         stages, started = self.tools.metrics.stages, self.tools.clock()
         listing, digests = await self._with_photos(asked, deadline)
         revision = revision_of(listing, digests, asked.revision)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import Connection, Row, Select, and_, not_, or_, select
 
 from stallwart.core.decision import Action
+from stallwart.store.erased import is_erased
 from stallwart.store.revisions import Revision
 from stallwart.store.tables import audit_draws, decisions, revisions, verdicts
 from stallwart.store.verdicts import MEASURING, Answer, Source
@@ -147,7 +148,10 @@ def _query() -> Select[Any]:
         .join_from(verdicts, decisions, decisions.c.decision_id == verdicts.c.decision_id)
         .join(revisions, revisions.c.revision == verdicts.c.revision)
         .outerjoin(audit_draws, audit_draws.c.decision_id == verdicts.c.decision_id)
-        .where(verdicts.c.source.not_in([one.value for one in MEASURING]))
+        .where(
+            verdicts.c.source.not_in([one.value for one in MEASURING]),
+            not_(is_erased(verdicts.c.revision)),  # nothing is left that a model could learn from
+        )
         .order_by(verdicts.c.revision, verdicts.c.seq)
     )
 

@@ -394,6 +394,43 @@ rights_watched = Table(
     sqlite_with_rowid=False,
 )
 
+# The key of all keyed hashes of erased listings and sellers; one row.
+erase_keys = Table(
+    "erase_keys",
+    metadata,
+    Column("key", Text, primary_key=True),  # 32 bytes in hexadecimal
+)
+
+# What was erased and must not come back, by keyed hash.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("keyed", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # listing or seller
+    Column("erasure_id", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+# Each erasure, how far it is, and its certificate. `target` is the name of what goes, and NULL once it went.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("keyed", Text, nullable=False, index=True),
+    Column("target", Text),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("counts", JSON, nullable=False),  # rows by table, and listings, photos, embeddings
+    Column("bundles", JSON, nullable=False),  # known violations of it by bundle's digest
+    Column("photos", JSON, nullable=False),  # sha256 of those that are still to be deleted
+    Column("first_at_ms", BigInteger),  # when the first of its content was stored
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),
+    Column("certificate", JSON(none_as_null=True)),
+    Column("entry", BigInteger),  # of the audit log, that signs the certificate
+)
+
 # What the guards said, now and then, for the page's lines over time.
 looks = Table(
     "looks",
