@@ -136,6 +136,7 @@ def compose(
     from stallwart.monitoring.pages import WatchSection
     from stallwart.pages.background import Job
     from stallwart.review.account import AccountSection
+    from stallwart.review.erasure import ErasureSection
     from stallwart.review.estimate_board import EstimateBoard
     from stallwart.review.estimates import EstimatesSection
     from stallwart.review.explaining import Explainer
@@ -145,6 +146,7 @@ def compose(
     from stallwart.review.pictures import PhotoSection
     from stallwart.review.policies import Policies
     from stallwart.review.queue import QueueSection
+    from stallwart.review.reasons import ReasonsSection
     from stallwart.review.tasks import TaskSection
     from stallwart.store.board import Board
     from stallwart.store.intake import Intake
@@ -166,6 +168,8 @@ def compose(
         CertificatesSection(),
         QueueSection(Board(database, now_ms), policies),
         PeopleSection(passwords, policies),
+        ReasonsSection(settings),
+        ErasureSection(meaning.forget if meaning else str),
         AccountSection(passwords),
     ]
     jobs = [

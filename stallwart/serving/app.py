@@ -64,6 +64,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         404: "There is no such thing",
         408: "The request did not arrive in time",
         409: "The Idempotency-Key was used for something else",
+        410: "The listing or its seller was erased",
         413: "Too many bytes or listings",
         415: "Neither JSON nor multipart",
         422: "The body is not what it should be",

@@ -48,6 +48,7 @@ class Tools:
         photos: where photos are kept.
         known: by bundle's digest, ids of the listings among its known violations.
         forget: lets go of the embeddings of a revision; how many there were.
+        gone: told the id of each listing that went, for what is in memory.
         now_ms: milliseconds since 1970.
     """
 
@@ -55,6 +56,7 @@ class Tools:
     known: Mapping[str, Collection[str]] = field(default_factory=dict)
     forget: Callable[[Revision], int] = lambda _revision: 0
     now_ms: Callable[[], int] = lambda: 0
+    gone: Callable[[str], object] = lambda _listing: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,7 @@ def _go_on(engine: Engine, tools: Tools, erasure_id: str) -> Erasure:
     if row.ended_at_ms is None:
         for listing_id in _left(engine, Kind(row.kind), row.target):
             _erase_listing(engine, tools, erasure_id, Kind(row.kind), row.target, listing_id)
+            tools.gone(listing_id)
         _delete_photos(engine, tools, erasure_id)
         _end(engine, erasure_id, tools.now_ms())
         _truncate_log(engine)

@@ -21,6 +21,7 @@ from stallwart.store.tables import (
     bulk_items,
     decisions,
     deliveries,
+    explanations,
     exposures,
     feedback,
     given_statements,
@@ -231,6 +232,10 @@ def _fingerprints(connection: Connection, traces: Traces) -> int:
     return forget_fingerprints(connection, traces.revisions)
 
 
+def _explanations(connection: Connection, traces: Traces) -> int:
+    return _deleted(connection, explanations, explanations.c.decision_id, traces.decision_ids)
+
+
 def _findable(connection: Connection, traces: Traces) -> int:
     return forget_findable(connection, listings=[traces.listing_id], revisions=traces.revisions)
 
@@ -293,6 +298,7 @@ RULES: Mapping[str, Rule] = {
     "given_statements": _given_statements,
     "fingerprints": _fingerprints,
     "findable": _findable,
+    "explanations": _explanations,
     "sketches": _sketches,
     "novelty_members": _novelty_members,
     "novelties": _novelties,
@@ -315,6 +321,10 @@ WITHOUT: Mapping[str, str] = {
     "drift_looks": "figures over many listings",
     "vitals": "figures of processes",
     "looks": "figures of rollouts",
+    "candidates": "scores by a decision's id, which names no listing any more",
+    "addons": "bundles' additions",
+    "rulebooks": "policies",
+    "rights_watched": "policies",
     "rights": "policies",
     "alerts": "figures and policies; no content",
     "alert_events": "as `alerts`",

@@ -5,12 +5,13 @@ import os
 import shutil
 
 import pytest
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import event, insert, select, text, update
 
 from stallwart.core.decision import Action, Cause
 from stallwart.core.errors import ConfigError, NotFoundError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
+from stallwart.index.findable import Findable
 from stallwart.store import audit, tables
 from stallwart.store.database import count_rows, open_database, reading, writing
 from stallwart.store.decisions import Draft, read_decision, write
@@ -18,7 +19,6 @@ from stallwart.store.erased import Kind, came_back, keep_beside, read_tombstones
 from stallwart.store.erasing import Tools, certificate_digest, erase, erase_again, lift, preview, resume
 from stallwart.store.exposures import add_exposures
 from stallwart.store.feedback import add_feedback
-from stallwart.store.findable import Findable
 from stallwart.store.given import give
 from stallwart.store.labels import known_labels
 from stallwart.store.photos import PhotoStore
@@ -81,7 +81,8 @@ def put(
 ):
     """A listing with a decision, as the service stores it."""
     digests = tuple(photos.put(one) for one in shown)
-    listing = Listing(listing_id, title, "Words of ququmatz.", seller_id=seller_id)
+    words = "Words of ququmatz." if "zyzzyva" in title else "Of brass."
+    listing = Listing(listing_id, title, words, seller_id=seller_id)
     revision = revision_of(listing, digests, None)
     decision = draft(listing_id).decision.model_copy(
         update={"revision": revision.revision, "action": Action.BLOCK, "policies": ("tobacco",),
@@ -216,6 +217,9 @@ def test_nothing_of_it_is_left_in_any_table_and_the_rest_stays(database, photos,
         assert where == (["bulk_acts"] if kind == Kind.LISTING and one == "gone-seller" else []), one
     assert done.ended_at_ms == LATER
     with reading(database) as connection:
+        found = connection.execute(text("SELECT count(*) FROM findable_words")).scalar_one()
+    assert found == 1, "the words of the other listing"
+    with reading(database) as connection:
         assert read_decision(connection, other.decision_id) == other
         assert audit.verify(connection).wrong is None
         (entry,) = audit.read(connection, act="erase.done")
@@ -290,9 +294,9 @@ def test_killed_at_any_moment_it_completes_when_it_is_run_again(make_database, t
         event.remove(database, "commit", kill)
         done = erase(database, old, Kind.SELLER, "gone-seller", who="ana", why="asked")
         assert done.ended_at_ms is not None
-        text = "".join(everything(database).values())
-        assert "gone-" not in text
-        assert "zyzzyva" not in text
+        left = "".join(everything(database).values())
+        assert "gone-" not in left
+        assert "zyzzyva" not in left
         assert [one for part in PARTS for one in photos.digests(part)] == []
         database.dispose()
         if ended:
