@@ -26,6 +26,7 @@ from stallwart.store.tables import (
     feedback,
     given_statements,
     gold,
+    known_bad,
     novelties,
     novelty_members,
     photo_uses,
@@ -236,6 +237,21 @@ def _explanations(connection: Connection, traces: Traces) -> int:
     return _deleted(connection, explanations, explanations.c.decision_id, traces.decision_ids)
 
 
+def _known_bad(connection: Connection, traces: Traces) -> int:
+    """Entries stay as removed ones, without content: services that hold them see that they changed."""
+    values = {
+        "words": None, "photos": b"", "keys": b"", "vector": None, "why": "erased",
+        "changed_at_ms": traces.now_ms, "removed_at_ms": traces.now_ms, "removed_by": "erased",
+    }  # fmt: skip
+    for old in traces.revisions:
+        change = update(known_bad).where(known_bad.c.revision == old)
+        connection.execute(change.values(revision=traces.renamed(old)))
+    return _changed(
+        connection, known_bad, known_bad.c.listing_id, [traces.listing_id], listing_id=traces.stands_for,
+        **values,
+    )  # fmt: skip
+
+
 def _findable(connection: Connection, traces: Traces) -> int:
     return forget_findable(connection, listings=[traces.listing_id], revisions=traces.revisions)
 
@@ -298,6 +314,7 @@ RULES: Mapping[str, Rule] = {
     "given_statements": _given_statements,
     "fingerprints": _fingerprints,
     "findable": _findable,
+    "known_bad": _known_bad,
     "explanations": _explanations,
     "sketches": _sketches,
     "novelty_members": _novelty_members,
@@ -321,6 +338,7 @@ WITHOUT: Mapping[str, str] = {
     "drift_looks": "figures over many listings",
     "vitals": "figures of processes",
     "looks": "figures of rollouts",
+    "known_matches": "distances by a decision's id, which names no listing any more",
     "candidates": "scores by a decision's id, which names no listing any more",
     "addons": "bundles' additions",
     "rulebooks": "policies",

@@ -158,6 +158,12 @@ def full(database, photos):
             )
         )
         connection.execute(
+            insert(tables.known_bad).values(
+                entry_id="k", listing_id="gone-listing", revision=made.revision, policy="tobacco", who="lea",
+                why="notewords", words=b"zyzzyva", photos=b"", keys=b"", added_at_ms=NOW, changed_at_ms=NOW,
+            )
+        )  # fmt: skip
+        connection.execute(
             insert(tables.gold).values(decision_id=made.decision_id, answers={}, who="lea", added_at_ms=NOW)
         )
         connection.execute(
