@@ -1,8 +1,8 @@
 """A policy's text and a handful of examples -> an add-on that scores it beside a bundle.
 
-The head is linear, so that a handful of rows can carry it. Its weights begin at the policy's own text, are
-pulled back to it, and leave it only as far as the examples ask. The rows against it come from other policies'
-violations and from listings that nobody called. Needs no torch, and changes nothing of any other policy.
+The head is linear and pulled back hard, so that a handful of rows can carry it. Without any example the
+policy's own text is its direction. The rows against it come from other policies' violations and from listings
+that nobody called. Needs no torch, and changes nothing of any other policy.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from stallwart.training.calibrate import fit_calibration
 
 _FOLDS = 5
 _BLANK = 1e-6
+_TEXT_ALONE = 0.05  # as `prior`, of a head without examples; it sets the spread of scores, not their order
 _STEPS = 60  # of L-BFGS; later ones move what is pulled back anyway
 
 
@@ -31,8 +32,8 @@ class FewShot:
     """How a head is fitted; the defaults are what was best on months to September (docs/experiments.md).
 
     Attributes:
-        pull: strength of the pull to the policy's text, per unit of squared weight and example.
-        prior: length of the weights that the policy's text alone gives.
+        pull: strength of the pull to where the weights begin, per unit of squared weight.
+        prior: length of the weights in the direction of the policy's text where they begin, per dimension.
         alone: share of an example's weight that goes to copies of it with its text or its photo alone.
         gram_pull: strength of the pull to zero of n-grams' weights.
         gram_weight: of the n-grams' log-odds in the mean; 0 leaves them out.
@@ -40,7 +41,7 @@ class FewShot:
     """
 
     pull: float = 0.03
-    prior: float = 0.05
+    prior: float = 0.0
     alone: float = 0.67
     gram_pull: float = 0.01
     gram_weight: float = 0.0
@@ -207,9 +208,9 @@ def _direction(policy_text: NDArray[np.float32], means: _Means) -> NDArray[np.fl
 def _joint(rows: _Rows, direction: NDArray[np.float64], how: FewShot) -> Voter:
     """Logistic regression on both embeddings, pulled to the policy's text."""
     d_text = rows.text.shape[1]
-    start = np.concatenate([how.prior * direction * np.sqrt(d_text), np.zeros(rows.photo.shape[1])])
     if not rows.yes.any():
-        return Voter(bias=0.0, text=tuple(start[:d_text].tolist()))
+        return Voter(bias=0.0, text=tuple((_TEXT_ALONE * direction * np.sqrt(d_text)).tolist()))
+    start = np.concatenate([how.prior * direction * np.sqrt(d_text), np.zeros(rows.photo.shape[1])])
     both = rows.has_text & rows.has_photo
     x = np.concatenate([rows.text, rows.photo], axis=1).astype(np.float32)  # half the time of float64
     words_only, photo_only = x[both].copy(), x[both].copy()
