@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 
 import pytest
 from test_app import LAMP, Running
@@ -10,11 +11,14 @@ from test_app import LAMP, Running
 from stallwart.cli.statements import _write
 from stallwart.core.decision import Action
 from stallwart.core.settings import Settings
+from stallwart.model.seen import erase_tools
 from stallwart.reasons.give import Statements
 from stallwart.reasons.rows import COLUMNS, rows
 from stallwart.serving.server import wall_ms
 from stallwart.store import claims
 from stallwart.store.database import writing
+from stallwart.store.erased import Kind
+from stallwart.store.erasing import erase
 from stallwart.store.intake import Intake
 from stallwart.store.keys import Scope
 from stallwart.store.people import Role
@@ -150,3 +154,15 @@ def test_all_statements_are_exported_in_the_words_of_the_transparency_database(m
     assert read[0]["decision_ground"] == "DECISION_GROUND_INCOMPATIBLE_CONTENT"
     assert "L0" not in read[0]["decision_facts"], "nothing of the seller goes there"
     assert read[0]["listing_id"] == "'=L0", "no spreadsheet runs it"
+
+
+def test_what_was_erased_is_refused_and_its_statement_is_gone(market):
+    blocked = market.post("a drug")
+    tools = erase_tools(market.database, market.running.settings, wall_ms)
+    erase(market.database, tools, Kind.LISTING, "L1", who="ana", why="they asked")
+    deadline = time.monotonic() + 60
+    while (answer := market.post("a drug")).get("error") is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer["error"]["code"] == "erased"
+    assert market.statement(blocked).status_code == 404
+    assert market.post("a lamp", listing_id="L2")["action"] == "allow"
