@@ -173,9 +173,11 @@ def headline(test: Backtest) -> list[str]:
 
 
 def interval(one: Interval, *, signed: bool = False) -> str:
-    """As people read it: the figure and its 95 % interval."""
+    """As people read it: the figure and its 95 % interval, if it has one."""
     if math.isnan(one.value):
         return "not known"
+    if math.isnan(one.low):
+        return f"{one.value:+.3f}" if signed else f"{one.value:.3f}"
     form = "+.3f" if signed else ".3f"
     return f"{one.value:{form}} [{one.low:{form}} to {one.high:{form}}]"
 
@@ -190,7 +192,8 @@ def _cells(line: Line) -> tuple[str, ...]:
         interval(line.precision),
         interval(line.coverage),
         f"{line.reviews:,.0f}",
-        f"{hours.value:,.1f} [{hours.low:,.1f} to {hours.high:,.1f}]",
+        f"{hours.value:,.1f}"
+        + ("" if math.isnan(hours.low) else f" [{hours.low:,.1f} to {hours.high:,.1f}]"),
     )
 
 

@@ -161,9 +161,12 @@ def _seeds_redrawn(drawn: Floats, generator: np.random.Generator) -> Floats:
 
 
 def _over_seeds(values: Sequence[float]) -> Interval:
-    """Mean and normal interval of the mean over seeds; of the seeds that have the figure."""
+    """Mean and normal interval of the mean over seeds; of the seeds that have the figure.
+
+    One replay shows no spread, and so has no interval: it is not certain, nothing is known of it.
+    """
     known = np.array([value for value in values if not math.isnan(value)])
     if not len(known):
         return Interval(math.nan, math.nan, math.nan)
-    spread = 1.96 * known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else 0.0
+    spread = 1.96 * known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else math.nan
     return Interval(float(known.mean()), float(known.mean() - spread), float(known.mean() + spread))

@@ -113,6 +113,13 @@ def test_the_page_stands_alone_and_shows_every_figure(tested, tmp_path):
     assert [one["strategy"] for one in facts["settings"]] == ["none", "random", "mixed", "all"]
 
 
+def test_one_replay_has_no_interval_over_seeds(tested):
+    for line in lines(tested):
+        several = line.setting.startswith(("random", "mixed"))
+        assert math.isnan(line.hours.low) != several
+        assert f"{line.hours.value:,.1f}" in markdown(tested)
+
+
 def test_a_month_without_a_block_has_no_precision_and_no_false_certainty(tested):
     for line in lines(tested):
         if math.isnan(line.precision.value):
