@@ -145,6 +145,8 @@ def compose(
     from stallwart.review.people import PeopleSection
     from stallwart.review.pictures import PhotoSection
     from stallwart.review.policies import Policies
+    from stallwart.review.quality import QualitySection
+    from stallwart.review.quality_board import QualityBoard
     from stallwart.review.queue import QueueSection
     from stallwart.review.reasons import ReasonsSection
     from stallwart.review.tasks import TaskSection
@@ -156,13 +158,14 @@ def compose(
     policies, looking = Policies(database, policies_file, bundle), Looking()
     searching, behind, meaning = search_parts(database, settings, photos, now_ms)
     violations = Violations(database, NearDuplicates(photos, settings), meaning)
-    estimates = EstimateBoard(database, now_ms)
+    estimates, quality = EstimateBoard(database, now_ms), QualityBoard(database, now_ms)
     sections: list[Section] = [
         TaskSection(policies, looking, settings),
         NearestSection(violations, policies, looking),
         PhotoSection(photos, looking, settings),
         *searching,
         EstimatesSection(estimates),
+        QualitySection(quality),
         WatchSection(),
         NoveltySection(),
         CertificatesSection(),
@@ -176,6 +179,7 @@ def compose(
         Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step),
         Job("reading the policies", _POLICIES_SECONDS, policies.refresh),
         Job("working out the estimates", _ESTIMATES_SECONDS, estimates.step),
+        Job("working out label quality", _ESTIMATES_SECONDS, quality.step),
         *behind,
     ]
     if settings.review_explain_seconds:

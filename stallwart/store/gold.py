@@ -35,6 +35,45 @@ class GoldReading:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A decision whose answer is known.
+
+    Attributes:
+        decision_id: which one.
+        answers: policy -> yes or no.
+        who: made it gold.
+        added_at_ms: milliseconds since 1970.
+        retired_at_ms: when nobody was asked about it any more, or None.
+    """
+
+    decision_id: str
+    answers: dict[str, Answer]
+    who: str
+    added_at_ms: int
+    retired_at_ms: int | None
+
+    @property
+    def broken(self) -> list[str]:
+        """Policies that it breaks."""
+        return sorted(policy for policy, answer in self.answers.items() if answer == Answer.YES)
+
+
+def list_gold(connection: Connection, limit: int = 1_000) -> list[Gold]:
+    """Gold, retired too, the newest first."""
+    query = select(gold).order_by(gold.c.added_at_ms.desc(), gold.c.decision_id).limit(limit)
+    return [
+        Gold(
+            row.decision_id,
+            {policy: Answer(answer) for policy, answer in row.answers.items()},
+            row.who,
+            row.added_at_ms,
+            row.retired_at_ms,
+        )
+        for row in connection.execute(query)
+    ]
+
+
 def add_gold(
     connection: Connection,
     decision_id: str,
