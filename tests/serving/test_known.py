@@ -19,14 +19,19 @@ from stallwart.encoders.embed import Embedded
 from stallwart.index.fingerprint import fingerprint_of, prints_of
 from stallwart.index.knowing import Knowing
 from stallwart.index.known import LIMITS, Known, KnownIndex
-from stallwart.serving.known import KnownBad
+from stallwart.model.runtime import ScoredListing
+from stallwart.serving.engine import Work
+from stallwart.serving.known import Compared, KnownBad
+from stallwart.serving.service import _ruled
 from stallwart.store import audit, known
 from stallwart.store.database import reading, writing
+from stallwart.store.decisions import write
 from stallwart.store.known import Match
 from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import known_bad, known_matches
 from stallwart.store.verdicts import Answer
 from tests.index.stored import KNIFE, LAMP, NOW, decide, judge, photo
+from tests.store.listings import draft
 
 LIMITS_OF = Settings()
 ALLOW = Ruling(Action.ALLOW, (), "no policy is likely to be broken")
@@ -250,3 +255,38 @@ def test_verdicts_on_matches_certify_their_distance(database, photos):
     assert followed(database, targets=[("weapons", 0.99)]).certified == {}
     with reading(database) as connection:
         assert len(connection.execute(select(known_matches)).all()) == 40
+
+
+def work(compared, ruling=ALLOW):
+    scored = ScoredListing(Embedded(KNIFE_LISTING, None, np.zeros((0, 4), np.float32)), np.zeros(1), ruling)
+    one = Work(KNIFE_LISTING, "none", 0.0, 1.0, None, lambda _: None, scored=scored)
+    one.compared = compared
+    return one
+
+
+def test_the_ruling_that_is_stored_is_the_one_after_comparing():
+    assert _ruled(work(None)) == (ALLOW, None)
+    assert _ruled(work(Compared())) == (ALLOW, None)
+    assert _ruled(work(Compared(failed=True)))[0].action == Action.REVIEW
+    asked, why = _ruled(work(Compared((match(),))))
+    assert (asked.action, why) == (Action.REVIEW, match())
+    blocked, _ = _ruled(work(Compared((match(),), certified={("weapons", "text"): 0.05})))
+    assert blocked.action == Action.BLOCK
+    unscored = Work(KNIFE_LISTING, "none", 0.0, 1.0, None, lambda _: None, failed="the model failed")
+    assert _ruled(unscored) == (Ruling(Action.REVIEW, (), "the model failed"), None)
+
+
+def test_a_decision_that_an_entry_called_for_says_so_and_counts_for_its_distance(database):
+    asked = replace(draft("knife", action=Action.REVIEW), match=match(distance=0.1))
+    with writing(database) as connection:
+        (decision,) = write(connection, [asked], [], NOW)
+        (repeat,) = write(connection, [asked], [], NOW)
+        row = connection.execute(select(known_matches)).one()
+    assert decision.cause == "known-bad"
+    assert repeat == decision
+    assert (row.decision_id, row.entry_id, row.kind, row.distance) == (
+        decision.decision_id,
+        "k_1",
+        "text",
+        0.1,
+    )
