@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from stallwart.core.errors import DataError, NotFoundError
+from stallwart.estimate.audit_figures import figures as figures_of
 from stallwart.monitoring.detect import SHARES
 from stallwart.monitoring.drift import PREFIX
 from stallwart.monitoring.lines import Line, chart
@@ -16,6 +17,8 @@ from stallwart.monitoring.watcher import LEASE, read_steps
 from stallwart.pages.roles import MEASURERS, OPERATORS
 from stallwart.pages.site import Answer, Ask, Page, Route
 from stallwart.store.alerts import close_alert, open_alerts, past_alerts, read_alert
+from stallwart.store.audit_counts import DAY_MS
+from stallwart.store.audit_sample import read_sample
 from stallwart.store.database import reading, writing
 from stallwart.store.hourly import HOUR_MS
 from stallwart.store.leases import read_lease
@@ -27,6 +30,7 @@ from stallwart.store.views import View, add_views
 SPANS = {"day": (24, 1), "week": (168, 6), "month": (720, 24), "quarter": (2_160, 24)}
 """Hours that the figures go back, and hours of a period."""
 _SHOWN = 12
+_AUDITED = 28  # days
 _DAYS = 60
 _LONGEST_WHY = 1_000
 
@@ -62,7 +66,10 @@ class WatchSection:
             health = read_vitals(connection, told.moments, by_hours * HOUR_MS)
             oldest = oldest_task_ms(connection, ask.now_ms)
             watching = _watching(connection, ask.now_ms)
+            tomorrow = ask.now_ms // DAY_MS + 1
+            audited = read_sample(connection, tomorrow - _AUDITED, tomorrow)
         context = {
+            "audited": [*figures_of(audited, "all"), *figures_of(audited, "policy")], "days": _AUDITED,
             "span": span, "spans": SPANS, "policy": policy, "told": told, "oldest": oldest,
             "charts": [*_traffic(told, by_hours, policy), *_health(told, health)],
             "watching": watching,
