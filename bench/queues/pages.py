@@ -72,7 +72,7 @@ def measure(url: str, folder: str, names: list[str], seconds: float, pause: floa
     server = subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2])
     try:
         base = f"http://127.0.0.1:{port}"
-        _until_up(base)
+        _until_up(base, server)
         crew = [_Reviewer(base, name, random.Random(name)) for name in names]
         before = httpx.get(f"{base}/timings").json()
         until = time.monotonic() + seconds
@@ -98,14 +98,14 @@ def measure(url: str, folder: str, names: list[str], seconds: float, pause: floa
     }
 
 
-def _until_up(base: str) -> None:
+def _until_up(base: str, server: subprocess.Popen) -> None:
     until = time.monotonic() + 300
     while True:
         try:
             httpx.get(f"{base}/healthz")
             return
         except httpx.TransportError:
-            if time.monotonic() > until:
+            if time.monotonic() > until or server.poll() is not None:
                 raise
             time.sleep(0.2)
 
