@@ -255,42 +255,49 @@ class _Column:
 
 
 class _Buckets:
-    """Rows by key: sorted arrays, and a dictionary of what came since."""
+    """Rows by key: a few sorted runs, each at least twice as long as the next, and what came since."""
 
     def __init__(self) -> None:
-        self._sorted = (np.zeros(0, np.int64), np.zeros(0, np.int32))
+        self._runs: tuple[_Run, ...] = ()
         self._since: dict[int, list[int]] = {}
         self._count = 0
 
     def add(self, keys: Sequence[int], rows: Sequence[int]) -> None:
         if len(keys) > _MERGE:
-            self._merge(np.array(keys, np.int64), np.array(rows, np.int32))
+            self._sort_in(np.array(keys, np.int64), np.array(rows, np.int32))
             return
         for key, row in zip(keys, rows, strict=True):
             self._since.setdefault(key, []).append(row)
         self._count += len(keys)
         if self._count > _MERGE:
-            self._merge(np.zeros(0, np.int64), np.zeros(0, np.int32))
+            since = self._since
+            late = np.fromiter((key for key, some in since.items() for _ in some), np.int64, self._count)
+            theirs = np.fromiter((row for some in since.values() for row in some), np.int32, self._count)
+            self._sort_in(late, theirs)
+            self._since, self._count = {}, 0
 
     def rows(self, keys: Sequence[int]) -> NDArray[np.int64]:
         """Rows that have one of the keys, each once; the latest of a bucket that has very many."""
-        since = (
-            self._since
-        )  # before the arrays: what moves between the two meanwhile is seen twice, not never
-        late = [row for key in keys for row in since.get(key, ())[-_PER_BUCKET:]]
-        known, rows = self._sorted
+        since = self._since  # before the runs: what moves between the two meanwhile is seen twice, not never
+        parts = [np.array([row for key in keys for row in since.get(key, ())[-_PER_BUCKET:]], np.int32)]
         wanted = np.array(keys, np.int64)
-        first, end = np.searchsorted(known, wanted, "left"), np.searchsorted(known, wanted, "right")
-        first = np.maximum(first, end - _PER_BUCKET)
-        parts = [rows[a:b] for a, b in zip(first.tolist(), end.tolist(), strict=True) if a < b]
-        return np.unique(np.concatenate([*parts, np.array(late, np.int32)]).astype(np.int64))
+        for known, rows in self._runs:
+            end = np.searchsorted(known, wanted, "right")
+            first = np.maximum(np.searchsorted(known, wanted, "left"), end - _PER_BUCKET)
+            parts += [rows[a:b] for a, b in zip(first.tolist(), end.tolist(), strict=True) if a < b]
+        return np.unique(np.concatenate(parts).astype(np.int64))
 
-    def _merge(self, keys: NDArray[np.int64], rows: NDArray[np.int32]) -> None:
-        late = sum(map(len, self._since.values()))
-        more = np.fromiter((key for key, some in self._since.items() for _ in some), np.int64, late)
-        theirs = np.fromiter((row for some in self._since.values() for row in some), np.int32, late)
-        known, before = self._sorted
-        all_keys = np.concatenate([known, more, keys])
-        order = np.argsort(all_keys, kind="stable")  # keeps the latest of a bucket last
-        self._sorted = (all_keys[order], np.concatenate([before, theirs, rows])[order])
-        self._since, self._count = {}, 0
+    def _sort_in(self, keys: NDArray[np.int64], rows: NDArray[np.int32]) -> None:
+        runs = [*self._runs, _sorted(keys, rows)]
+        while len(runs) > 1 and 2 * len(runs[-1][0]) > len(runs[-2][0]):
+            late, before = runs.pop(), runs.pop()
+            runs.append(_sorted(np.concatenate([before[0], late[0]]), np.concatenate([before[1], late[1]])))
+        self._runs = tuple(runs)
+
+
+_Run = tuple[NDArray[np.int64], NDArray[np.int32]]
+
+
+def _sorted(keys: NDArray[np.int64], rows: NDArray[np.int32]) -> _Run:
+    order = np.argsort(keys, kind="stable")  # keeps the latest of a bucket last
+    return keys[order], rows[order]
