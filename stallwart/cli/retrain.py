@@ -58,6 +58,7 @@ def retrain(
     from stallwart.loop.files import Given
     from stallwart.rollout.plan import read_plan
     from stallwart.store.database import reading
+    from stallwart.store.erased import read_tombstones
     from stallwart.store.photos import PhotoStore
 
     settings, by = shared.read_settings(), shared.operator(who)
@@ -76,8 +77,11 @@ def retrain(
         now = datetime.fromtimestamp(wall_ms() / 1_000, UTC)
         end = shared.day(until, "--until") or now.replace(hour=0, minute=0, second=0, microsecond=0)
         photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
+        with reading(engine) as connection:
+            tombstones = read_tombstones(connection)
+        erased = tombstones.holds if tombstones.keyed else None
         asked = Asked(end, given, chosen, steps, by, why)
-        outcome = run(engine, photos, asked, settings, wall_ms, shared.show_progress)
+        outcome = run(engine, photos, asked, settings, wall_ms, shared.show_progress, erased)
     if as_json:
         shared.print_json(_facts(outcome))
     else:

@@ -21,10 +21,15 @@ from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.columns import Columns
 from stallwart.dataset.labels import read_labels
+from stallwart.dataset.read import read_listings
 from stallwart.dataset.rejects import Rejects
 from stallwart.dataset.stored import write_training_files
+from stallwart.dataset.tabular import listing_files
 from stallwart.store.files import whole_folder
 from stallwart.store.photos import PhotoStore
+
+Erased = Callable[[str, str | None], bool]
+"""Whether a listing, by its id and its seller's, was erased."""
 
 TRAIN, ALL = "train.csv", "all.csv"
 _STORED = "stored"
@@ -86,7 +91,7 @@ def gather_files(
     photos: PhotoStore,
     until: datetime,
     settings: Settings,
-    erased: Callable[[Collection[str]], Collection[str]],
+    erased: Erased | None,
 ) -> Gathered:
     """What is in `folder`: written now, or by an earlier attempt of the same retraining.
 
@@ -97,7 +102,8 @@ def gather_files(
         photos: those that are kept.
         until: labels given at or after it are not known.
         settings: limits.
-        erased: which of some listing ids were erased; their labels and words stay out.
+        erased: says of a listing id and its seller whether it was erased, and has to stay out; None where
+            nothing ever was.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -124,7 +130,7 @@ def _write(
     photos: PhotoStore,
     until: datetime,
     settings: Settings,
-    erased: Callable[[Collection[str]], Collection[str]],
+    erased: Erased | None,
 ) -> None:
     until_ms = int(until.timestamp() * 1_000)
     told = write_training_files(folder / _STORED, engine, photos, given.taxonomy.ids, until_ms)
@@ -136,7 +142,7 @@ def _write(
         # What a person said in this program is later than what a file brought along
         stored = (folder / _STORED / _LABELS,)
         known |= _read(stored, Columns(), given.taxonomy, until, settings)
-    gone = erased(known)
+    gone = set() if erased is None else _gone(given, known, erased, settings)
     rows = [label for name, label in known.items() if name not in gone]
     if not rows:
         raise DataError(
@@ -146,6 +152,16 @@ def _write(
     one_in = settings.retrain_held_back
     _write_labels(folder / ALL, rows)
     _write_labels(folder / TRAIN, [one for one in rows if not is_held_back(one.listing_id, one_in)])
+
+
+def _gone(given: Given, known: Collection[str], erased: Erased, settings: Settings) -> set[str]:
+    """Listings that were erased, or whose seller was; what the store held of them is gone already."""
+    gone = {name for name in known if erased(name, None)}
+    if given.listings:
+        files = listing_files(given.listings, given.labels)
+        stream = read_listings(files, given.columns, settings, Rejects.within(settings), decode=False)
+        gone |= {one.listing_id for one in stream if erased(one.listing_id, one.seller_id)}
+    return gone
 
 
 def _read(

@@ -16,7 +16,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.evaluation.run import score_features
-from stallwart.loop.files import Gathered, Given, gather_files, is_held_back
+from stallwart.loop.files import Erased, Gathered, Given, gather_files, is_held_back
 from stallwart.loop.gate import Gated, Margins, judge
 from stallwart.model.bundle import MANIFEST, Bundle, read_bundle
 from stallwart.model.material import Material, Sources, gather
@@ -108,7 +108,7 @@ def retrain(
     settings: Settings,
     now_ms: Callable[[], int],
     track: Track = silent,
-    erased: Callable[[Collection[str]], Collection[str]] = lambda _: (),
+    erased: Erased | None = None,
 ) -> Outcome:
     """A challenger in shadow, or why there is none; what an interrupted one did is not done again.
 
@@ -119,7 +119,7 @@ def retrain(
         settings: limits, margins and folders.
         now_ms: milliseconds since 1970.
         track: shows how far it is.
-        erased: which of some listing ids were erased.
+        erased: says whether a listing was erased; None where nothing ever was.
 
     Raises:
         ConflictError: another retraining is at work, or a rollout runs.

@@ -4,6 +4,7 @@ import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tiny.market import RECIPE, sources_of
 
@@ -176,7 +177,7 @@ def test_a_running_rollout_is_waited_for(database, photos, asked, settings_of, m
 
 @pytest.fixture
 def gathered(database, photos, asked, settings_of, tmp_path):
-    def gather(erased=lambda _: (), until=UNTIL):
+    def gather(erased=None, until=UNTIL):
         folder = tmp_path / f"files-{until:%m}"
         return gather_files(folder, asked.given, database, photos, until, settings_of(), erased)
 
@@ -207,15 +208,18 @@ def test_the_same_listings_are_held_back_every_time(gathered):
     assert is_held_back("lamp@0123456789ab", 4) == is_held_back("lamp", 4)
 
 
-def test_what_was_erased_stays_out(gathered):
-    gone = set()
-
-    def erased(names):
-        gone.update(sorted(names)[:5])
-        return gone
-
-    assert not gone & set(rows(gathered(erased).all))
-    assert len(gone) == 5
+def test_what_was_erased_stays_out_and_so_does_what_an_erased_seller_listed(gathered, sample_market):
+    everything = set(rows(gathered(until=datetime(2025, 10, 1, tzinfo=UTC)).all))
+    listings = [
+        one for path in sorted(sample_market.glob("*.parquet")) for one in pq.read_table(path).to_pylist()
+    ]
+    sellers = {one["listing_id"]: one["seller_id"] for one in listings}
+    name = min(everything)
+    seller = sellers[max(one for one in everything if sellers[one])]
+    kept = set(rows(gathered(lambda one, whose: one == name or whose == seller).all))
+    assert name not in kept
+    assert not {one for one in kept if sellers[one] == seller}
+    assert {one for one in everything if sellers[one] != seller} - {name} <= kept
 
 
 def test_verdicts_are_learned_from_beside_the_files(gathered, database, sample_market):
