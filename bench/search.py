@@ -65,7 +65,7 @@ def prepare(engine: Engine, decided: int) -> None:
     numbers = (
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {decided})"
         if lite
-        else f"WITH n AS (SELECT i FROM generate_series(1, {decided}) AS i)"
+        else f"WITH n AS (SELECT i FROM generate_series(1::bigint, {decided}) AS i)"
     )
     uniform = "((i * 7919) % 1000003) / 1000003.0"
     key = "random()" if lite else "(random() * 9e18)::bigint"
