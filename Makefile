@@ -30,11 +30,12 @@ lint: $(READY) ## format, style, layers
 types: $(READY) ## strict types
 	$(BIN)/mypy --strict stallwart
 
-unit: $(READY) ## all tests, the slow ones too
-	$(BIN)/pytest
+unit: $(READY) ## all tests; those that take long, kill processes or time things go one at a time
+	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/pytest -m slow
 
-fast: $(READY) ## tests of a minute
-	$(BIN)/pytest -m 'not slow and not market'
+fast: $(READY) ## tests of a few minutes
+	$(BIN)/pytest -m 'not slow and not market' -n 2 --dist loadfile
 
 docs: $(READY) ## the reference is current, the documentation's commands and links exist
 	$(BIN)/pytest tests/test_docs.py

@@ -41,8 +41,8 @@ def demo(
 ) -> None:
     """Show the main job: a market, a bundle and its report, the service, decisions, and the page of review.
 
-    Nothing in it is real. Each step is a command that is shown as it is run; the last two, the service and
-    the review pages, run until Ctrl-C.
+    Nothing in it is real. Each step is a command that is shown as it is run; the service, the watcher and
+    the review pages run until Ctrl-C.
 
     Example: stallwart demo demo
     """
@@ -63,7 +63,10 @@ def demo(
         _run("send", service, *files[-6:])
         password = _account(shared.read_settings())
         site = f"http://127.0.0.1:{(at := port or _free_port())}"
-        with _running(folder / "review.log", "review", "--port", at) as reviewing:
+        with (
+            _running(folder / "watch.log", "watch"),
+            _running(folder / "review.log", "review", "--port", at) as reviewing,
+        ):
             _wait(reviewing, f"{site}/sign-in", folder / "review.log")
             _wait_for_tasks(shared.read_settings())
             print(f"\nreport   {(folder / 'report' / 'report.html').resolve()}\nservice  {service}")  # noqa: T201
