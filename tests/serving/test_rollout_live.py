@@ -109,7 +109,7 @@ class Traffic:
         self.thread.join(20)
 
 
-def until(client, wanted, seconds=60):
+def until(client, wanted, seconds=240):
     """The status once `wanted` of it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
