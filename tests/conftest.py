@@ -5,12 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from stallwart.core.settings import Settings
 from stallwart.dataset.sample import write_sample
 from stallwart.store.database import open_database, upgrade
 from tests.databases import Postgres, name_of
+
+# Deadlines and `too_slow` measure by the wall clock how busy the machine is: two integers "take too long"
+# beside another test run. Hypothesis leaves both out in CI too. What it says of the tests themselves stays on.
+settings.register_profile(
+    "stallwart", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("stallwart")
 
 MARKET = Path(__file__).resolve().parents[2] / "shared" / "data" / "market"
 

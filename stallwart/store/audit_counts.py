@@ -88,7 +88,7 @@ def add_counts(connection: Connection, kinds: Iterable[Kind], writer: str) -> No
     ]
     # In one order in every transaction, though no other process touches these rows
     sql = statements(connection.dialect.name)
-    sql.insert(connection, _add("%s" if sql.arrays else "?"), sorted(rows))
+    sql.insert(connection, _add(connection.dialect.name), sorted(rows))
 
 
 def read_counts(connection: Connection, from_day: int, until_day: int) -> list[Counted]:
@@ -134,10 +134,10 @@ def join_past_days(connection: Connection, today: int) -> int:
 
 
 @cache
-def _add(mark: str) -> str:
+def _add(kind: str) -> str:
     names = tuple(column.name for column in audit_counts.c)
     keys = ", ".join(column.name for column in audit_counts.primary_key.columns)
     return (
-        insert_into(audit_counts, names, mark)
+        insert_into(audit_counts, names, kind)
         + f" ON CONFLICT ({keys}) DO UPDATE SET decisions = audit_counts.decisions + excluded.decisions"
     )

@@ -190,30 +190,6 @@ def entries_of(connection: Connection, revisions: Collection[str]) -> list[Entry
     return [Entry(**row._mapping) for row in rows]
 
 
-def forget_known(connection: Connection, listings: Collection[str], now_ms: int) -> int:
-    """How many entries were seen in these listings; nothing tells of them any more, and none counts.
-
-    Their rows stay, empty, so that whoever follows the table lets go of them; the matches that named them go.
-    """
-    names, gone = list(listings), 0
-    for start in range(0, len(names), _ROWS):
-        here = known_bad.c.listing_id.in_(names[start : start + _ROWS])
-        ids = list(connection.execute(select(known_bad.c.entry_id).where(here)).scalars())
-        connection.execute(known_matches.delete().where(known_matches.c.entry_id.in_(ids)))
-        gone += connection.execute(
-            update(known_bad)
-            .where(here)
-            .values(
-                listing_id="",
-                revision=known_bad.c.entry_id,
-                changed_at_ms=now_ms,
-                removed_at_ms=now_ms,
-                **_EMPTY,
-            )
-        ).rowcount
-    return gone
-
-
 def add_matches(connection: Connection, found: Iterable[tuple[str, Match]], now_ms: int) -> None:
     """Keep what called for decisions, by their ids, in their transaction."""
     rows = [

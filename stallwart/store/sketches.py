@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, select
 
 from stallwart.store.statements import add_missing
 from stallwart.store.tables import sketches
@@ -68,12 +68,6 @@ def last_sketches(connection: Connection, limit: int) -> list[SketchRow]:
     """The last sketches, in the order in which they were written."""
     query = select(sketches).order_by(sketches.c.seq.desc()).limit(limit)
     return [_sketch(row) for row in connection.execute(query)][::-1]
-
-
-def count_sketches(connection: Connection, from_ms: int) -> int:
-    """How many decisions since a time were sketched."""
-    query = select(func.count()).select_from(sketches).where(sketches.c.at_ms >= from_ms)
-    return int(connection.execute(query).scalar_one())
 
 
 def drop_sketches(connection: Connection, before_ms: int) -> int:

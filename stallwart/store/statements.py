@@ -5,13 +5,14 @@ than the database does. What is named here is taken from `tables.py`, and the re
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stallwart.core.decision import Decision
 from stallwart.store.tables import decisions, photo_uses, requests, revisions
@@ -70,19 +71,19 @@ class Statements:
 def statements(kind: str) -> Statements:
     """The SQL of `sqlite` or `postgresql`."""
     arrays = kind == "postgresql"
-    mark = "%s" if arrays else "?"
     among = "= ANY(%s::text[])" if arrays else "IN (SELECT value FROM json_each(?))"
     emptied = ", ".join(
-        f"{name} = excluded.{name}" for name in REVISION if name not in ("revision", "listing_id")
+        f"{name} = excluded.{name}"
+        for name in quoted([name for name in REVISION if name not in ("revision", "listing_id")], kind)
     )
-    read = ", ".join(f"d.{name}" for name in READ)
+    read = ", ".join(f"d.{name}" for name in quoted(READ, kind))
     return Statements(
-        insert_revision=insert_into(revisions, REVISION, mark)
+        insert_revision=insert_into(revisions, REVISION, kind)
         + f" ON CONFLICT (revision) DO UPDATE SET {emptied} WHERE revisions.purged_at_ms IS NOT NULL",
-        insert_use=insert_into(photo_uses, ("photo", "revision"), mark) + " ON CONFLICT DO NOTHING",
-        insert_decision=insert_into(decisions, DECISION, mark),
+        insert_use=insert_into(photo_uses, ("photo", "revision"), kind) + " ON CONFLICT DO NOTHING",
+        insert_decision=insert_into(decisions, DECISION, kind),
         insert_request=insert_into(
-            requests, ("request_key", "revision", "decision_id", "created_at_ms"), mark
+            requests, ("request_key", "revision", "decision_id", "created_at_ms"), kind
         ),
         by_key=f"SELECT r.request_key, r.revision, {read} FROM requests r"
         f" JOIN decisions d ON d.decision_id = r.decision_id WHERE r.request_key {among}",
@@ -104,9 +105,21 @@ def _last(columns: str, by: str, among: str, arrays: bool) -> str:
     return f"SELECT {columns}, max(seq) FROM decisions d WHERE {by} {among} GROUP BY {by}"
 
 
-def insert_into(table: Table, columns: tuple[str, ...], mark: str) -> str:
+def insert_into(table: Table, columns: tuple[str, ...], kind: str) -> str:
     """An INSERT of one row of these columns; `Statements.insert` sends many of them at once."""
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+    names, marks = ", ".join(quoted(columns, kind)), ", ".join([_mark(kind)] * len(columns))
+    return f"INSERT INTO {quoted((table.name,), kind)[0]} ({names}) VALUES ({marks})"
+
+
+def quoted(names: Sequence[str], kind: str) -> list[str]:
+    """Names of tables or columns as this kind of database reads them: in quotes where it needs them."""
+    make: Callable[[], Dialect] = postgresql.dialect if kind == "postgresql" else sqlite.dialect
+    quote = make().identifier_preparer.quote
+    return [quote(name) for name in names]
+
+
+def _mark(kind: str) -> str:
+    return "%s" if kind == "postgresql" else "?"
 
 
 def add_missing(
@@ -119,11 +132,11 @@ def add_missing(
     if not rows:
         return
     sql = statements(connection.dialect.name)
-    statement = _insert_missing(table, columns, "%s" if sql.arrays else "?")
+    statement = _insert_missing(table, columns, connection.dialect.name)
     for start in range(0, len(rows), _ROWS):
         sql.insert(connection, statement, rows[start : start + _ROWS])
 
 
 @cache
-def _insert_missing(table: Table, columns: tuple[str, ...], mark: str) -> str:
-    return insert_into(table, columns, mark) + " ON CONFLICT DO NOTHING"
+def _insert_missing(table: Table, columns: tuple[str, ...], kind: str) -> str:
+    return insert_into(table, columns, kind) + " ON CONFLICT DO NOTHING"

@@ -89,7 +89,11 @@ def test_no_query_is_an_error_or_an_operator(filled, words):
         assert not hits.given_up
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_can_be_kept_and_asked_for(database, kept, asked):
     with reading(database) as connection:

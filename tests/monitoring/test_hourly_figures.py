@@ -111,7 +111,11 @@ def test_postgres_rows_that_may_have_earlier_ones_behind_them_wait(database):
     assert counted(database)[0, "block", ""] == 1
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     said=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(Answer), st.booleans()), max_size=8),
     rounds=st.sets(st.integers(0, 8)),

@@ -7,6 +7,7 @@ from sites import Clock, Somebody, signed_in, site
 
 from stallwart.cli.review import compose
 from stallwart.core.settings import Settings
+from stallwart.pages.roles import TABLE
 from stallwart.store.people import Role
 from tests.store.reviewing import QUICK
 
@@ -59,6 +60,13 @@ def test_every_route_refuses_each_role_that_may_not_and_every_form_without_its_t
                 somebody, route, form={"csrf": somebody.csrf()}, headers={"sec-fetch-site": "cross-site"}
             )
             assert crossing.status_code == 403, route
+
+
+def test_whoever_may_act_on_several_listings_is_told_so_in_the_table_of_roles(routes):
+    acting = [route for route in routes if route.path == "/search/act" or route.path.startswith("/bulk")]
+    assert len(acting) >= 5
+    told = {roles for words, roles in TABLE.items() if "act on several at once" in words}
+    assert {route.roles for route in acting} == told
 
 
 @pytest.mark.parametrize("role", Role)

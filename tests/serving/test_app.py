@@ -416,7 +416,7 @@ def test_stopping_answers_what_was_taken(serve):
 
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions:batch", "/v1/feedback"])
 def test_a_body_that_does_not_come_is_given_up_and_named(serve, path):
-    running = serve(max_deadline_ms=200, deadline_ms=200)
+    running = serve(max_deadline_ms=1_000, deadline_ms=1_000)
     client = running.client()
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: {client.headers['authorization']}"]
     lines += ["Content-Type: application/json", "Content-Length: 100", "", '{"listing"']

@@ -29,6 +29,7 @@ from stallwart.store.decisions import write
 from stallwart.store.known import Match
 from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import known_bad, known_matches
+from stallwart.store.traces import erase_traces, traces_of
 from stallwart.store.verdicts import Answer
 from tests.index.stored import KNIFE, LAMP, NOW, decide, judge, photo
 from tests.store.listings import draft
@@ -217,7 +218,8 @@ def test_what_is_erased_is_let_go_by_services_that_run(database, photos, knowing
     service = followed(database)
     assert len(compared(service).near) == 1
     with writing(database) as connection:
-        assert known.forget_known(connection, ["knife"], NOW) == 1
+        traces = traces_of(connection, b"key", "knife", [], NOW)
+        assert erase_traces(connection, traces)["known_bad"] == 1
         assert "knife" not in str(connection.execute(select(known_bad)).all())
     service.follow()
     assert compared(service).near == ()

@@ -41,7 +41,11 @@ def test_a_look_that_moved_the_rollout_stays(database):
     assert 12 * SECOND not in kept(database, "r_1")
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(gaps=st.lists(st.integers(1, 100_000), min_size=1, max_size=30))
 def test_the_first_and_the_last_look_are_always_there(database, gaps):
     at, times, name = 0, [], f"r_{next(_NAMES)}"
