@@ -14,7 +14,7 @@ from stallwart.store.database import open_database, upgrade
 from tests.databases import Postgres, name_of
 
 # Deadlines and `too_slow` measure by the wall clock how busy the machine is: two integers "take too long"
-# beside another test run. Hypothesis leaves both out in CI too. What it says of the tests themselves stays on.
+# beside another test run. Hypothesis leaves both out in CI too; what it says of the tests themselves stays.
 settings.register_profile(
     "stallwart", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

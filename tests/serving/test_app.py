@@ -416,7 +416,7 @@ def test_stopping_answers_what_was_taken(serve):
 
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions:batch", "/v1/feedback"])
 def test_a_body_that_does_not_come_is_given_up_and_named(serve, path):
-    running = serve(max_deadline_ms=1_000, deadline_ms=1_000)
+    running = serve(max_deadline_ms=200, deadline_ms=200)
     client = running.client()
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: {client.headers['authorization']}"]
     lines += ["Content-Type: application/json", "Content-Length: 100", "", '{"listing"']
@@ -425,4 +425,7 @@ def test_a_body_that_does_not_come_is_given_up_and_named(serve, path):
         answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"late"' in answer
-    assert client.post("/v1/decisions", json={"listing": LAMP}).status_code == 200
+    until = time.monotonic() + 60  # a decision within 200 ms may take a busy machine more than one try
+    while (said := client.post("/v1/decisions", json={"listing": LAMP}).status_code) != 200:
+        assert said == 503
+        assert time.monotonic() < until
