@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from stallwart.core.errors import ConfigError
 from stallwart.store import audit
-from stallwart.store.alerts import open_alerts
+from stallwart.store.alerts import DRIFT, open_alerts
 from stallwart.store.tables import verdicts
 
 _DAY_MS = 86_400_000
@@ -79,7 +79,7 @@ def due(connection: Connection, when: When, now_ms: int) -> str | None:
         if count >= when.labels:
             return f"{count:,} verdicts are new"
     if when.drift:
-        for alert in open_alerts(connection, "drift"):
+        for alert in open_alerts(connection, DRIFT):
             if last_ms is None or alert.first_at_ms > last_ms:
                 return f"drift was raised: {alert.title}"
     return None

@@ -16,13 +16,12 @@ from stallwart.index.sketch import WIDTH
 from stallwart.monitoring.detect import WINDOWS, Detectors, Finding
 from stallwart.monitoring.sample import UNIT_PER_DAY, Sample
 from stallwart.monitoring.step import Around, Told
-from stallwart.store.alerts import Severity, open_alerts, raise_alert, resolve_alert
+from stallwart.store.alerts import DRIFT, Severity, open_alerts, raise_alert, resolve_alert
 from stallwart.store.database import reading, store_errors, writing
 from stallwart.store.registry import Alias
 from stallwart.store.sketches import SketchRow, last_sketches, read_sketches
 from stallwart.store.tables import aliases, drift_looks
 
-PREFIX = "drift/"
 _DAY_MS = 86_400_000
 _BETWEEN = 50  # new listings that make a look worth while
 _QUIET_MS = 14 * _DAY_MS
@@ -124,7 +123,7 @@ class Drift:
     def _forget(self, bundle: str) -> None:
         """Another champion: what moved before it was compared with another time."""
         with writing(self._around.database) as connection:
-            for alert in open_alerts(connection, PREFIX):
+            for alert in open_alerts(connection, DRIFT):
                 resolve_alert(
                     connection, alert.alert_key, who="stallwart watch",
                     why=f"bundle {bundle[:12]} decides since, and is compared with its own first listings",
@@ -191,7 +190,7 @@ def raise_finding(connection: Connection, one: Finding, bundle: str, now_ms: int
     """Raise what a detector found, in the caller's transaction."""
     raise_alert(
         connection,
-        key=PREFIX + one.detector,
+        key=DRIFT + one.detector,
         severity=Severity.TICKET,
         title=f"Drift: {one.detector.replace('/', ' of ')}",
         words=one.words,
@@ -203,9 +202,9 @@ def raise_finding(connection: Connection, one: Finding, bundle: str, now_ms: int
 
 def _resolve_quiet(connection: Connection, findings: list[Finding], now_ms: int) -> int:
     """How many alerts ended because their detector has seen nothing for a fortnight."""
-    quiet = {PREFIX + one.detector for one in findings if one.p > _QUIET_P}
+    quiet = {DRIFT + one.detector for one in findings if one.p > _QUIET_P}
     resolved = 0
-    for alert in open_alerts(connection, PREFIX):
+    for alert in open_alerts(connection, DRIFT):
         if alert.alert_key in quiet and now_ms - alert.last_at_ms >= _QUIET_MS:
             why = "what moved is back where it was"
             resolved += bool(

@@ -9,14 +9,13 @@ from sqlalchemy import Connection, select
 from stallwart.core.errors import DataError, NotFoundError
 from stallwart.estimate.audit_figures import figures as figures_of
 from stallwart.monitoring.detect import SHARES
-from stallwart.monitoring.drift import PREFIX
 from stallwart.monitoring.lines import Line, chart
 from stallwart.monitoring.online import Online, Vital, oldest_task_ms, online, read_vitals
 from stallwart.monitoring.sketches import photo_place
 from stallwart.monitoring.watcher import LEASE, read_steps
 from stallwart.pages.roles import MEASURERS, OPERATORS
 from stallwart.pages.site import Answer, Ask, Page, Route
-from stallwart.store.alerts import close_alert, open_alerts, past_alerts, read_alert
+from stallwart.store.alerts import DRIFT, close_alert, open_alerts, past_alerts, read_alert
 from stallwart.store.audit_counts import DAY_MS
 from stallwart.store.audit_sample import read_sample
 from stallwart.store.database import reading, writing
@@ -84,7 +83,7 @@ class WatchSection:
                 .where(drift_looks.c.at_ms >= ask.now_ms - _DAYS * 24 * HOUR_MS)
                 .order_by(drift_looks.c.at_ms)
             ).all()
-            alarms = open_alerts(connection, PREFIX)
+            alarms = open_alerts(connection, DRIFT)
             shown = [(one, listings_of(connection, one.detail.get("decisions", []))) for one in alarms]
             watching = _watching(connection, ask.now_ms)
         by_detector: dict[str, list[Any]] = {}

@@ -22,6 +22,8 @@ from stallwart.store.tables import alert_events, alerts, deliveries, webhooks
 from stallwart.store.webhooks import ALERTS
 
 _LONGEST = {"alert_key": 200, "title": 200, "words": 2_000, "runbook": 200}
+DRIFT = "drift/"
+"""How the keys of alerts of drift begin; retraining looks for them, and monitoring raises them."""
 EVENT_PREFIX = "ae_"
 """How the id of what is told of an alert begins; a decision's begins otherwise."""
 
