@@ -60,8 +60,11 @@ def read_sketches(connection: Connection, from_ms: int, limit: int | None = None
     query = select(sketches).where(sketches.c.at_ms >= from_ms).order_by(sketches.c.seq)
     if limit is not None:
         query = query.limit(limit)
-    for row in connection.execution_options(yield_per=_PAGE).execute(query):
-        yield _sketch(row)
+    with connection.execution_options(yield_per=_PAGE).execute(
+        query
+    ) as rows:  # closed where a reader breaks off
+        for row in rows:
+            yield _sketch(row)
 
 
 def last_sketches(connection: Connection, limit: int) -> list[SketchRow]:

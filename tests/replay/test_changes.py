@@ -45,6 +45,8 @@ def one(number, then, now, seller="s", then_policies=(), now_policies=(), score=
         {"wine": 0.1},
         {},
         "b",
+        (),
+        "t",
         86_400_000,
         revision,
     )

@@ -73,6 +73,8 @@ def market(tmp_path):
         data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", key_cache_seconds=0, reload_seconds=0,
         statement_market="Flohmarkt", statement_appeal="appeals@example.com", webhook_statement=True,
         webhook_private=True,
+        # No task but those that are asked for
+        audit_budget=0, audit_block_share=0, audit_block_least=0,
     )  # fmt: skip
     running = Running(settings, FakeRuntime())
     yield Market(running)
