@@ -31,6 +31,7 @@ from stallwart.store.people import Role, User
 from stallwart.store.revisions import storable
 from stallwart.store.tables import decisions, rulings, task_skips, tasks, verdicts
 from stallwart.store.tasks import (
+    FOUND_BY_SAMPLE,
     IS_CLAIMED,
     IS_OPEN,
     OF_THE_QUEUE,
@@ -96,7 +97,7 @@ def _first_of_lane() -> Select[Any]:
         tasks.c.lane == bindparam("lane"),
         tasks.c.decision_id.not_in(at_it),
         or_(
-            tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]),
+            and_(tasks.c.kind.in_([one.value for one in OF_THE_QUEUE]), tasks.c.reading != FOUND_BY_SAMPLE),
             and_(not_(said.exists()), not_(ruled.exists())),
         ),
         not_(skipped.exists()),
@@ -160,7 +161,8 @@ def claim_next(
 
     They may have what is for them or for anybody, escalated to their role, of a policy and language that they
     read, that they have not skipped within a day, and of whose decision they hold no other task. Whether a
-    decision was right is asked of nobody who has said something of it.
+    decision was right is asked of nobody who has said something of it, nor a violation in a sample of who
+    found it.
 
     Args:
         connection: in a transaction of `database.writing`.

@@ -32,7 +32,7 @@ from stallwart.store.tables import (
     users,
     verdicts,
 )
-from stallwart.store.tasks import OF_THE_QUEUE, Kind, Question, State, add_tasks, cancel
+from stallwart.store.tasks import FOUND_BY_SAMPLE, OF_THE_QUEUE, Kind, Question, State, add_tasks, cancel
 from stallwart.store.verdicts import Answer, valid_verdict
 
 _READ_TWICE = (*OF_THE_QUEUE, Kind.AUDIT)
@@ -207,8 +207,9 @@ def _from_draws(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) 
 
 def _from_verdicts(connection: Connection, rows: Sequence[Row[Any]], rules: Rules) -> Counter[str]:
     now, made = rules.now_ms(), Counter[str]()
+    current = _current(connection, rows)
     for row in rows:
-        for question in _after(connection, row, rules):
+        for question in [*_after(connection, row, rules), *_found(row, current)]:
             made[question.kind] += add_tasks(connection, [question], rules.ranking, now)
         if row.kind == Kind.APPEAL:
             _tell_appeal(connection, row, now)
@@ -240,7 +241,7 @@ def _asked(row: Row[Any]) -> Asked:
         said_at_ms=row.created_at_ms,
         kind=row.kind,
         answers={policy: Answer(answer) for policy, answer in row.answers.items()},
-        policy=row.policy if row.kind in (Kind.REPORT, Kind.APPEAL) else None,
+        policy=row.policy if row.kind in (Kind.REPORT, Kind.APPEAL) or row.reading else None,
         verdict_id=row.verdict_id,
     )
 
@@ -260,6 +261,19 @@ def _after(connection: Connection, row: Row[Any], rules: Rules) -> list[Question
         if gold is not None:  # beside the task that it follows, so that the order does not give it away
             asked.append(replace(gold, **same))
     return asked
+
+
+def _found(row: Row[Any], current: Mapping[str, str]) -> list[Question]:
+    """A review by somebody else, where a reading that measures found a violation on what is live, once.
+
+    No report: nobody gave notice, and a statement of reasons would say that somebody did.
+    """
+    broken = [policy for policy, answer in row.answers.items() if answer == Answer.YES]
+    live = row.action == Action.ALLOW and row.decision_id == current[row.listing_id]
+    if row.kind not in (Kind.AUDIT, Kind.TIEBREAK) or not (broken and live) or row.purged_at_ms is not None:
+        return []
+    asked_at_ms = row.created_at_ms
+    return [_question(row, Kind.REVIEW, policy=broken[0], asked_at_ms=asked_at_ms, reading=FOUND_BY_SAMPLE)]
 
 
 def _tell_appeal(connection: Connection, row: Row[Any], now_ms: int) -> None:
@@ -335,6 +349,7 @@ SOURCES = (
             verdicts.c.created_at_ms,
             tasks.c.task_id,
             tasks.c.kind,
+            tasks.c.reading,
             tasks.c.policy,
             tasks.c.probability,
             tasks.c.asked_at_ms,

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Row, Select, and_, not_, or_, select
 from stallwart.core.decision import Action
 from stallwart.store.erased import is_erased
 from stallwart.store.revisions import Revision
-from stallwart.store.tables import audit_draws, decisions, revisions, verdicts
+from stallwart.store.tables import audit_draws, decisions, revisions, tasks, verdicts
+from stallwart.store.tasks import FOUND_BY_SAMPLE
 from stallwart.store.verdicts import MEASURING, Answer, Source
 
 _PAGE = 1_000
@@ -144,10 +145,12 @@ def _query() -> Select[Any]:
             *(decisions.c[name] for name in _DECISION),
             *(revisions.c[name] for name in _CONTENT),
             audit_draws.c.probability,
+            tasks.c.reading,
         )
         .join_from(verdicts, decisions, decisions.c.decision_id == verdicts.c.decision_id)
         .join(revisions, revisions.c.revision == verdicts.c.revision)
         .outerjoin(audit_draws, audit_draws.c.decision_id == verdicts.c.decision_id)
+        .outerjoin(tasks, tasks.c.task_id == verdicts.c.task_id)
         .where(
             verdicts.c.source.not_in([one.value for one in MEASURING]),
             not_(is_erased(verdicts.c.revision)),  # nothing is left that a model could learn from
@@ -193,8 +196,13 @@ def _tells(answers: Mapping[str, str]) -> bool:
 
 def _weight(row: Row[Any], telling: Iterable[Row[Any]]) -> float:
     """1 / probability where the label would not be there without the draw, else 1."""
-    anyway = row.action == Action.REVIEW or any(one.source not in _OF_THE_AUDIT for one in telling)
+    anyway = row.action == Action.REVIEW or any(not _since_drawn(one) for one in telling)
     return 1.0 if row.probability is None or anyway else 1 / float(row.probability)
+
+
+def _since_drawn(one: Row[Any]) -> bool:
+    """Whether nobody would have been asked without the draw."""
+    return one.source in _OF_THE_AUDIT or (one.source == Source.REVIEW and one.reading == FOUND_BY_SAMPLE)
 
 
 def _content(row: Row[Any]) -> Revision:

@@ -46,6 +46,10 @@ OF_THE_QUEUE = (Kind.REVIEW, Kind.REPORT, Kind.NOVELTY)
 whether this decision was right, which stays a question."""
 
 
+FOUND_BY_SAMPLE = 1
+"""The reading of a review that a violation in a sample calls for: for somebody else than who found it."""
+
+
 class State(StrEnum):
     """How far a task is."""
 
@@ -268,7 +272,9 @@ def explain(task: Task, now_ms: int) -> list[str]:
     if task.blind:
         return ["It is one of a sample that is read without the model's opinion."]
     asked = {
-        Kind.REVIEW: "The model left it to a person.",
+        Kind.REVIEW: "Somebody who read a sample says that it breaks a policy."
+        if task.reading == FOUND_BY_SAMPLE
+        else "The model left it to a person.",
         Kind.APPEAL: "The seller appealed.",
         Kind.REPORT: "Somebody reported it.",
         Kind.NOVELTY: "It is unlike what the model has seen.",

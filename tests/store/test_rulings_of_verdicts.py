@@ -6,13 +6,15 @@ from sqlalchemy import select
 from stallwart.core.decision import Action, Cause
 from stallwart.core.settings import Settings
 from stallwart.store import claims
-from stallwart.store.database import reading
+from stallwart.store.database import reading, writing
+from stallwart.store.draws import Draw, add_draws
 from stallwart.store.feedback import add_feedback, read_feedback
 from stallwart.store.intake import Intake
+from stallwart.store.labels import known_labels
 from stallwart.store.people import Role
 from stallwart.store.rulings import read_rulings
 from stallwart.store.tables import deliveries
-from stallwart.store.tasks import Kind, State, tasks_of
+from stallwart.store.tasks import Kind, State, explain, tasks_of
 from stallwart.store.verdicts import Answer
 from stallwart.store.webhooks import add_webhook
 from tests.store.outgoing import decide
@@ -195,14 +197,63 @@ def test_a_report_that_names_what_a_person_superseded_is_asked_of_the_same_conte
     assert at.last().action == Action.ALLOW
 
 
-def test_audits_and_readings_that_measure_decide_nothing(database, at):
-    from stallwart.store.database import writing
-    from stallwart.store.draws import Draw, add_draws
-
-    decided(database, 1, action=Action.ALLOW)
-    with writing(database) as connection:
-        add_draws(connection, [Draw(decision_of(1), 0.1, "allow", None, None, NOW)])
+def sampled(at, number=1):
+    """A decision that allows a listing and was drawn for the audit."""
+    decided(at.database, number, action=Action.ALLOW)
+    with writing(at.database) as connection:
+        add_draws(connection, [Draw(decision_of(number), 0.1, "allow", None, None, NOW)])
     at.step()
+
+
+def weight(at):
+    with reading(at.database) as connection:
+        return next(known_labels(connection)).weight
+
+
+def test_a_sample_decides_nothing_and_what_it_finds_on_a_live_listing_is_reviewed_by_somebody_else(at):
+    sampled(at)
     at.answer("rita", Kind.AUDIT, tobacco=YES)
-    assert at.settle() == {}
+    assert at.settle() == {"review": 1}
+    assert at.step() == {}
+    assert not any(Intake(at.database, SETTINGS, lambda: at.now).step().values()), "once"
     assert at.last().decision_id == decision_of(1)
+    assert at.take("rita") is None, "she found it"
+    task = at.answer("ben", tobacco=YES)
+    assert (task.policy, task.asked_at_ms) == ("tobacco", NOW)
+    assert "sample" in explain(task, at.now)[0]
+    assert at.settle() == {"ruled": 1}
+    assert (at.last().action, at.last().policies, at.last().cause) == (
+        Action.BLOCK,
+        ("tobacco",),
+        Cause.VERDICT,
+    )
+    assert weight(at) == 10, "without the draw nobody would have been asked"
+
+
+def test_what_a_sample_found_has_to_be_answered_for_the_policy_that_it_found(at):
+    sampled(at)
+    at.answer("rita", Kind.AUDIT, tobacco=YES)
+    at.settle()
+    at.answer("ben", weapons=NO)
+    assert at.settle() == {"escalated": 1}
+    assert at.last().decision_id == decision_of(1)
+
+
+def test_a_sample_that_finds_nothing_or_what_is_not_live_any_more_asks_nobody(at):
+    sampled(at, 1)
+    sampled(at, 2)
+    for _ in range(2):
+        task = at.take("rita")
+        answer = NO if task.decision_id == decision_of(1) else YES
+        say(at.database, at.person("rita"), task, answers={"tobacco": answer}, now_ms=at.now)
+    decide(at.database, [], ("listing 2", 2), action=Action.ALLOW)
+    assert at.settle() == {}
+
+
+def test_what_a_sample_found_is_not_asked_any_more_once_the_listing_is_decided_anew(at):
+    sampled(at)
+    at.answer("rita", Kind.AUDIT, tobacco=YES)
+    at.settle()
+    decide(at.database, [], ("listing 1", 2), action=Action.ALLOW)
+    at.step()
+    assert at.take("ben") is None
