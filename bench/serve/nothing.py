@@ -11,6 +11,7 @@ from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.decide.decide import Ruling
 from stallwart.encoders.embed import Embedded, Parts
+from stallwart.model.additions import NONE, Additions
 from stallwart.model.runtime import ScoredListing
 from stallwart.serving.gate import Gate
 from stallwart.serving.server import create_service_of
@@ -25,6 +26,15 @@ class Nothing:
 
     digest, taxonomy, policies = "b" * 64, "c" * 64, _NAMES
     thresholds: ClassVar = {name: Limits(block=0.9, review=0.2) for name in _NAMES}
+
+    additions: ClassVar[Additions] = NONE
+
+    def with_additions(self, _: Additions) -> "Nothing":
+        return self
+
+    def under(self, *_: Any) -> "Nothing":
+        """Itself: what it rules does not come from thresholds."""
+        return self
 
     def parts(self, listing: Listing) -> Parts:
         return Parts(listing, None, [], {})
