@@ -141,7 +141,7 @@ class Page:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    def until(self, script, seconds=20):
+    def until(self, script, seconds=60):
         """What the expression is once it is true; what is not there yet is not true."""
         asked = f"(() => {{ try {{ const it = {script}; return it instanceof Node || it; }} catch {{ }} }})()"
         end = time.monotonic() + seconds
