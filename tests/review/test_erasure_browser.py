@@ -24,7 +24,7 @@ def pictures(page, name):
     """The page as it looks in light and dark, and on a phone; what axe finds in each."""
     found = []
     for look, width in (("light", 1280), ("dark", 1280), ("light", 390)):
-        page.emulate_media(color_scheme=look)
+        page.emulate_media(color_scheme=look, reduced_motion="reduce")  # no colour half way
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
         found += faults(page)
