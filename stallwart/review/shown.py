@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from stallwart.core.decision import Decision
+from stallwart.core.decision import RULINGS, Cause, Decision
 from stallwart.core.errors import NotFoundError
 from stallwart.review.marking import Marked, marked_listing
 from stallwart.review.policies import Policies
@@ -96,6 +96,14 @@ class Shown:
     others: Sequence[Verdict]
     pleas: Sequence[str]
     why: Sequence[str]
+
+    @property
+    def decided_by(self) -> str:
+        """Whose word the decision is; what was given back by an undo is the model's again."""
+        cause = None if self.decision is None else self.decision.cause
+        if cause in RULINGS:
+            return "a person"
+        return "known-bad matching" if cause == Cause.KNOWN_BAD else "the model"
 
 
 def shown_task(
