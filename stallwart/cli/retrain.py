@@ -50,21 +50,14 @@ def retrain(
 
         stallwart retrain --policies policies.toml --when every=7d,labels=500,drift
     """
-    with shared.train_extra():
-        from stallwart.loop.retrain import Asked
-        from stallwart.loop.retrain import retrain as run
-        from stallwart.training.recipe import read_recipe
     from stallwart.loop.due import due, parse_when
-    from stallwart.loop.files import Given
     from stallwart.rollout.plan import read_plan
     from stallwart.store.database import reading
-    from stallwart.store.erased import read_tombstones
-    from stallwart.store.photos import PhotoStore
+    from stallwart.training.recipe import read_recipe
 
     settings, by = shared.read_settings(), shared.operator(who)
     reasons = None if when is None else parse_when(when)
     sources = shared.sources(listings or [], labels, read_taxonomy(policies), columns)
-    given = Given(sources.listings, sources.labels, sources.columns, sources.taxonomy)
     steps, chosen = read_plan(plan), read_recipe(recipe)
     with ready_database(settings) as engine:
         if reasons is not None:
@@ -74,6 +67,15 @@ def retrain(
                 _not_due(as_json)
                 return
             why = f"{why}: {reason}"
+        # A timer asks each hour, and mostly it is not due: torch is loaded only from here on
+        with shared.train_extra():
+            from stallwart.loop.retrain import Asked
+            from stallwart.loop.retrain import retrain as run
+        from stallwart.loop.files import Given
+        from stallwart.store.erased import read_tombstones
+        from stallwart.store.photos import PhotoStore
+
+        given = Given(sources.listings, sources.labels, sources.columns, sources.taxonomy)
         now = datetime.fromtimestamp(wall_ms() / 1_000, UTC)
         end = shared.day(until, "--until") or now.replace(hour=0, minute=0, second=0, microsecond=0)
         photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
