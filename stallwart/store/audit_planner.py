@@ -19,6 +19,7 @@ from stallwart.store.tables import decisions
 _SAMPLE = 10_000
 _FEWEST = 200  # decisions that say something of traffic
 _LIKE_MS = 7 * DAY_MS  # age of a sample's oldest decision; scores of months ago are another model's
+_SMALL_MS = 56 * DAY_MS  # the same, of a market that brings fewer than that in a week
 _HOUR_MS = 3_600_000
 
 
@@ -115,7 +116,10 @@ class AuditPlanner:
             .limit(_SAMPLE)
         )
         rows: list[Row[Any]] = list(connection.execute(query))
-        return [row for row in rows if row.decided_at_ms > now_ms - _LIKE_MS]
+        late = [row for row in rows if row.decided_at_ms > now_ms - _LIKE_MS]
+        if len(late) >= _FEWEST:
+            return late
+        return [row for row in rows[:_FEWEST] if row.decided_at_ms > now_ms - _SMALL_MS]
 
 
 def _traffic(rows: list[Row[Any]], per_day: float) -> Traffic:

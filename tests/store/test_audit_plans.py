@@ -181,5 +181,13 @@ def test_another_bundle_gets_bands_of_its_own(database):
 
 
 def test_scores_of_long_ago_do_not_plan(database):
-    traffic(database, at_ms=NOW - 8 * DAY_MS)
+    traffic(database, at_ms=NOW - 57 * DAY_MS)
     assert AuditPlanner(database, Settings(), lambda: NOW).look().plan.version == 1
+
+
+def test_a_market_of_few_listings_a_week_has_a_plan_too(database):
+    for weeks in range(3):
+        traffic(database, 100, at_ms=NOW - (7 * weeks + 1) * DAY_MS, start=1_000 * weeks)
+    made = AuditPlanner(database, Settings(audit_budget=20), lambda: NOW).look()
+    assert made.plan.version == 2
+    assert made.expected == pytest.approx(20, rel=0.25)
