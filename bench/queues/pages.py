@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -49,8 +50,11 @@ class Timed:
 def serve(url: str, folder: str, port: int) -> None:
     import uvicorn
 
+    from stallwart.cli.behind import behind
+    from stallwart.cli.database import wall_ms
     from stallwart.cli.review import compose
     from stallwart.core.settings import Settings
+    from stallwart.pages.apart import Apart
     from stallwart.pages.app import Parts, create_site
     from stallwart.store.database import open_database
     from stallwart.store.passwords import Passwords
@@ -58,9 +62,9 @@ def serve(url: str, folder: str, port: int) -> None:
     settings = Settings(threads=4, data_dir=Path(folder), review_explain_seconds=0)
     engine = open_database(url, settings)
     quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
-    clock = lambda: time.time_ns() // 1_000_000  # noqa: E731
-    sections, _ = compose(engine, settings, quick, clock)
-    app = Timed(create_site(sections, Parts(engine, settings, quick, clock)))
+    sections, jobs = compose(engine, settings, quick, wall_ms)
+    apart = Apart(partial(behind, settings, url, None), wall_ms)
+    app = Timed(create_site(sections, Parts(engine, settings, quick, wall_ms, jobs=jobs, apart=apart)))
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 

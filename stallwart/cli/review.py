@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stallwart.cli import shared
+from stallwart.cli.behind import behind
 from stallwart.cli.database import ready_database, wall_ms
 from stallwart.core.errors import ConfigError
 from stallwart.core.settings import Settings
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from stallwart.store.passwords import Passwords
 
 _ESTIMATES_SECONDS = 300.0
-_INTAKE_SECONDS, _POLICIES_SECONDS = 1.0, 30.0
+_POLICIES_SECONDS = 30.0
 
 
 def review(
@@ -75,15 +77,19 @@ def review(
         import uvicorn
 
         from stallwart.core.logs import log_to_stderr
+        from stallwart.pages.apart import Apart
         from stallwart.pages.app import Parts, create_site
         from stallwart.store.database import reading
         from stallwart.store.passwords import Passwords
         from stallwart.store.people import list_users
+        from stallwart.store.ranking import ranking_of
 
         log_to_stderr()
         passwords = Passwords()
         sections, jobs = compose(database, settings, passwords, wall_ms, bundle, policies)
-        parts = Parts(database, settings, passwords, wall_ms, secure, jobs)
+        ranking_of(settings)  # what is wrong with it is said now, and not by another process
+        work = partial(behind, settings, database.url.render_as_string(hide_password=False), bundle)
+        parts = Parts(database, settings, passwords, wall_ms, secure, jobs, Apart(work, wall_ms))
         config = uvicorn.Config(
             create_site(sections, parts),
             log_config=None,
@@ -114,7 +120,9 @@ def compose(
     bundle: Path | None = None,
     policies_file: Path | None = None,
 ) -> tuple[Sequence["Section"], Sequence["Job"]]:
-    """All sections in the order of the navigation, and the work behind them.
+    """All sections in the order of the navigation, and the work behind them that they read in memory.
+
+    What needs the database alone is in `behind`.
 
     Args:
         database: with the tables of this version.
@@ -139,7 +147,6 @@ def compose(
     from stallwart.review.erasure import ErasureSection
     from stallwart.review.estimate_board import EstimateBoard
     from stallwart.review.estimates import EstimatesSection
-    from stallwart.review.explaining import Explainer
     from stallwart.review.looking import Looking
     from stallwart.review.nearest import NearestSection
     from stallwart.review.people import PeopleSection
@@ -151,12 +158,11 @@ def compose(
     from stallwart.review.reasons import ReasonsSection
     from stallwart.review.tasks import TaskSection
     from stallwart.store.board import Board
-    from stallwart.store.intake import Intake
     from stallwart.store.photos import PhotoStore
 
     photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
     policies, looking = Policies(database, policies_file, bundle), Looking()
-    searching, behind, meaning = search_parts(database, settings, photos, now_ms)
+    searching, reading, meaning = search_parts(database, settings, photos)
     violations = Violations(database, NearDuplicates(photos, settings), meaning)
     estimates, quality = EstimateBoard(database, now_ms), QualityBoard(database, now_ms)
     sections: list[Section] = [
@@ -176,15 +182,11 @@ def compose(
         AccountSection(passwords),
     ]
     jobs = [
-        Job("making tasks", _INTAKE_SECONDS, Intake(database, settings, now_ms).step),
         Job("reading the policies", _POLICIES_SECONDS, policies.refresh),
         Job("working out the estimates", _ESTIMATES_SECONDS, estimates.step),
         Job("working out label quality", _ESTIMATES_SECONDS, quality.step),
-        *behind,
+        *reading,
     ]
-    if settings.review_explain_seconds:
-        explainer = Explainer(database, photos, settings, now_ms, bundle)
-        jobs.append(Job("explaining tasks", settings.review_explain_seconds, explainer.step))
     return sections, jobs
 
 

@@ -1,4 +1,4 @@
-"""What search and acts on many listings need in the review process: their pages, and the work behind them."""
+"""What search and acts on many listings need in the review process: their pages, and what they share."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,24 +15,20 @@ if TYPE_CHECKING:
     from stallwart.pages.site import Section
     from stallwart.store.photos import PhotoStore
 
-_SECONDS, _BULK_SECONDS = 2.0, 0.5
+_SECONDS = 2.0
 _AT_ONCE = 20  # steps of one turn, so that a stop is not waited for long
 
 
 def search_parts(
-    database: "Engine", settings: Settings, photos: "PhotoStore", now_ms: Callable[[], int]
+    database: "Engine", settings: Settings, photos: "PhotoStore"
 ) -> tuple[Sequence["Section"], Sequence["Job"], "Meaning | None"]:
-    """Sections of search, the jobs behind them, and what finds listings alike in meaning.
+    """Sections of search, what reads listings for their meaning, and what finds those alike in it.
 
     Args:
         database: with the tables of this version.
         settings: bounds and limits.
         photos: where they are.
-        now_ms: milliseconds since 1970.
     """
-    from stallwart.index.findable import Findable
-    from stallwart.index.fingerprinting import Fingerprinter
-    from stallwart.index.knowing import Knowing
     from stallwart.index.meaning import Meaning
     from stallwart.index.near import NearDuplicates
     from stallwart.pages.background import Job
@@ -40,25 +36,18 @@ def search_parts(
     from stallwart.review.finding import Finding
     from stallwart.review.known import KnownSection
     from stallwart.review.search import SearchSection
-    from stallwart.store.bulk import Bulk
 
-    encoders = champions_encoders(database, settings) if settings.review_meaning else (lambda: None)
-    meaning = Meaning(database, photos, encoders) if settings.review_meaning else None
+    meaning, jobs = None, []
+    if settings.review_meaning:
+        meaning = Meaning(database, photos, champions_encoders(database, settings))
+        reading = Job("reading listings for their meaning", _SECONDS, lambda: several(meaning.step))
+        jobs.append(reading)
     finding = Finding(database, NearDuplicates(photos, settings), meaning)
-    findable, prints = Findable(database, now_ms), Fingerprinter(database, photos, settings, now_ms)
-    jobs = [
-        Job("making listings findable", _SECONDS, lambda: _several(lambda: findable.step()[1])),
-        Job("fingerprinting listings", _SECONDS, lambda: _several(lambda: prints.step()[1])),
-        Job("acting on many listings", _BULK_SECONDS, Bulk(database, now_ms).work),
-    ]
-    knowing = Knowing(database, photos, settings, now_ms, encoders)
-    jobs.append(Job("keeping known-bad things in step", _SECONDS, knowing.step))
-    if meaning is not None:
-        jobs.append(Job("reading listings for their meaning", _SECONDS, lambda: _several(meaning.step)))
     return [SearchSection(finding), BulkSection(finding), KnownSection()], jobs, meaning
 
 
-def _several(step: Callable[[], bool]) -> None:
+def several(step: Callable[[], bool]) -> None:
+    """Some steps, while there is more to do."""
     for _ in range(_AT_ONCE):
         if not step():
             return

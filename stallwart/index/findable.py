@@ -14,7 +14,7 @@ from stallwart.store.findable import forget_findable, put_words
 from stallwart.store.tables import decisions, findable, revisions
 from stallwart.store.trail import Trail
 
-_BATCH = 500
+_BATCH = 100
 _LOCK = 0x57A15  # any number that all processes of this program agree on
 _FAILED = "listings could not be made findable; the next step goes on"
 _MISSING = (
@@ -53,7 +53,7 @@ class Findable:
         self._trail = Trail("findable", _MISSING, now_ms)
 
     def step(self) -> tuple[int, bool]:
-        """How many listings of the next 500 decisions were made findable, and whether there may be more.
+        """How many listings of the next hundred decisions were made findable, and whether there may be more.
 
         Raises:
             StoreError: the database fails; the next step does the same again.

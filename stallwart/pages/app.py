@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,8 @@ from starlette.types import ASGIApp
 from stallwart.core.errors import StallwartError
 from stallwart.core.logs import say
 from stallwart.core.settings import Settings
-from stallwart.pages.background import Background, Job
+from stallwart.pages.apart import Apart
+from stallwart.pages.background import Background, Failing, Job
 from stallwart.pages.cookies import Cookies
 from stallwart.pages.failures import ForbiddenError, NotSignedInError, failure_from
 from stallwart.pages.form import Files, read_form
@@ -47,6 +48,7 @@ class Parts:
         now_ms: milliseconds since 1970, UTC.
         secure: whether people come over TLS.
         jobs: work behind the pages.
+        apart: the same in a process of its own, or None.
     """
 
     database: Engine
@@ -55,6 +57,7 @@ class Parts:
     now_ms: Callable[[], int]
     secure: bool = False
     jobs: Sequence[Job] = ()
+    apart: Apart | None = None
 
 
 def create_site(sections: Sequence[Section], parts: Parts) -> ASGIApp:
@@ -97,13 +100,20 @@ class _Site:
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
-            async with self._background.running():
+            async with AsyncExitStack() as running:
+                await running.enter_async_context(self._background.running())
+                if parts.apart is not None:
+                    await running.enter_async_context(parts.apart.running())
                 yield
 
         async def not_routed(request: Request, err: Exception) -> Response:
             return self._failed(request, err)
 
         self.app = Starlette(routes=paths, lifespan=lifespan, exception_handlers={HTTPException: not_routed})
+
+    def _failing(self) -> list[Failing]:
+        apart = self._parts.apart
+        return self._background.failing() + (apart.failing() if apart else [])
 
     def _guarded(
         self, work: Callable[[Request], Awaitable[Response]]
@@ -188,7 +198,7 @@ class _Site:
             navigation=self._navigation[session.user.role] if session else (),
             here=request.url.path,
             now_ms=self._parts.now_ms(),
-            failing=self._background.failing(),
+            failing=self._failing(),
             said=said,
         )
         html = self._renderer.html(page, frame)
@@ -287,7 +297,7 @@ class _Site:
 
     async def _healthz(self, _: Request) -> Response:
         """Whether the process answers, and what behind the pages does not work."""
-        failing = self._background.failing()
+        failing = self._failing()
         names = ", ".join(one.name for one in failing)
         return Response(f"failing: {names}\n" if failing else "ok\n", media_type="text/plain")
 

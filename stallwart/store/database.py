@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from alembic import command
 from alembic.config import Config
@@ -42,6 +42,7 @@ _POSTGRES_OPTIONS = {
     "application_name": "stallwart",
 }
 _TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_RESTING: WeakSet[Engine] = WeakSet()
 _POSTGRES_SESSION = f"""
 SELECT set_config('lock_timeout', '{_WAIT_MS}', false),
        set_config('statement_timeout', '{2 * _WAIT_MS}', false),
@@ -181,8 +182,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextlib.contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: committed when the block ends well, and on the disk then."""
-    with _turn(engine), engine.begin() as connection:
-        yield connection
+    with _turn(engine):
+        began = time.monotonic()
+        with engine.begin() as connection:
+            yield connection
+        if engine in _RESTING:
+            time.sleep(time.monotonic() - began)
+
+
+def rest_after_writes(engine: Engine) -> None:
+    """On SQLite, let other processes write as long as this one did, after each of its transactions.
+
+    For work that nobody waits for: whoever waits for SQLite's one write lock asks for it now and then, and
+    seldom meets the moment in which it is free where another process takes it again at once.
+    """
+    if engine in _TURNS:
+        _RESTING.add(engine)
 
 
 @contextlib.contextmanager

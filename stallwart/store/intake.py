@@ -20,7 +20,7 @@ from stallwart.store.follow import Follower
 from stallwart.store.followed import SOURCES, Rules, Source
 from stallwart.store.ranking import ranking_of
 from stallwart.store.tables import cursors, tasks
-from stallwart.store.tasks import IS_OPEN, Kind, State, rerank
+from stallwart.store.tasks import IS_OPEN, Kind, State, misplaced, rerank
 
 _BATCH = 200
 _LOCK = 0x57A13  # any number that all processes of this program agree on
@@ -96,9 +96,11 @@ class Intake:
         now = self._now_ms()
         if self._swept_at_ms is not None and now - self._swept_at_ms < _SWEEP_MS:
             return
+        with reading(self._engine) as connection:
+            moved = self._swept_at_ms is None and bool(misplaced(connection, self._rules.ranking))
         with writing(self._engine) as connection:
             _one_at_a_time(connection)
-            if self._swept_at_ms is None:
+            if moved:
                 rerank(connection, self._rules.ranking)
             # Nobody is left who may read them: they measure people and decide nothing, and would only pile up
             measuring = tasks.c.kind.in_([Kind.SECOND.value, Kind.GOLD.value])

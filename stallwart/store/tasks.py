@@ -177,6 +177,7 @@ class Count:
 
 
 TASK_COLUMNS = [tasks.c[name] for name in Task.__slots__]
+_PLACE = [tasks.c[name] for name in ("seq", "policy", "probability", "asked_at_ms", "rank", "harm")]
 _BY_ID = select(*TASK_COLUMNS).where(tasks.c.task_id == bindparam("which"))
 _OF_DECISION = select(*TASK_COLUMNS).where(tasks.c.decision_id == bindparam("decision")).order_by(tasks.c.seq)
 
@@ -313,17 +314,26 @@ def rerank(connection: Connection, ranking: Ranking) -> int:
 
     To be called where settings may have changed: ranks by another `halving_ms` cannot be compared.
     """
-    query = select(tasks).where(tasks.c.state.in_((State.OPEN.value, State.CLAIMED.value)))
+    moved = misplaced(connection, ranking, lock=True)
+    if moved:
+        connection.execute(update(tasks).where(tasks.c.seq == bindparam("at")), moved)
+    return len(moved)
+
+
+def misplaced(connection: Connection, ranking: Ranking, *, lock: bool = False) -> list[dict[str, Any]]:
+    """The places of open tasks that have another one by this ranking; `rerank` gives them.
+
+    It reads all of them, so ask in a transaction that only reads whether there is any.
+    """
+    query = select(*_PLACE).where(tasks.c.state.in_((State.OPEN.value, State.CLAIMED.value)))
     moved = []
-    for row in connection.execute(query.with_for_update()):
+    for row in connection.execute(query.with_for_update() if lock else query):
         place = ranking.of(row.policy, row.probability, row.asked_at_ms)
         if (place.rank, place.harm) != (row.rank, row.harm):
             moved.append(
                 {"at": row.seq, "rank": place.rank, "harm": place.harm, "due_at_ms": place.due_at_ms}
             )
-    if moved:
-        connection.execute(update(tasks).where(tasks.c.seq == bindparam("at")), moved)
-    return len(moved)
+    return moved
 
 
 def task_of(row: Mapping[Any, Any]) -> Task:

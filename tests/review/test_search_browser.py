@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from stallwart.cli.behind import jobs_behind
 from stallwart.cli.review import compose
 from stallwart.core.decision import Action
 from stallwart.core.settings import Settings
@@ -51,6 +52,7 @@ def site(tmp_path):
     )  # fmt: skip
     judge(database, knife, now_ms=NOW + 50)
     sections, jobs = compose(database, settings, QUICK, Clock(NOW + 120_000))
+    jobs = [*jobs, *jobs_behind(database, settings, Clock(NOW + 120_000))]
     parts = Parts(database, settings, QUICK, Clock(NOW + 120_000), jobs=jobs)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_site(sections, parts), log_config=None, access_log=False))
