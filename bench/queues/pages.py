@@ -19,7 +19,15 @@ from pathlib import Path
 
 import httpx
 
+from bench.queues.fill import POLICIES
+
 WORDS = "brass lamps and oak tables"
+_POLICY = """[policies.{0}]
+title = "What {0} forbids"
+covers = "Brass lamps, oak tables and coats of wool that are sold without their box, or in place of others."
+precision = 0.9
+prevalence = 0.01
+"""
 _TASK = re.compile(r'data-task="([^"]+)"')
 _JUDGED = re.compile(r'name="judged" value="([^"]+)"')
 _CSRF = re.compile(r'name="csrf" (?:content|value)="([^"]*)"')
@@ -62,7 +70,9 @@ def serve(url: str, folder: str, port: int) -> None:
     settings = Settings(threads=4, data_dir=Path(folder), review_explain_seconds=0)
     engine = open_database(url, settings)
     quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
-    sections, jobs = compose(engine, settings, quick, wall_ms)
+    rulebook = Path(folder) / "policies.toml"
+    rulebook.write_text("".join(_POLICY.format(policy) for policy in POLICIES))
+    sections, jobs = compose(engine, settings, quick, wall_ms, None, rulebook)
     apart = Apart(partial(behind, settings, url, None), wall_ms)
     app = Timed(create_site(sections, Parts(engine, settings, quick, wall_ms, jobs=jobs, apart=apart)))
     uvicorn.run(app, port=port, log_level="error", access_log=False)

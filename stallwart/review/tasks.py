@@ -174,19 +174,22 @@ class TaskSection:
             raise DataError("mark the policies that it breaks, or say that it breaks none")
         # What was on the page: the rulebook may have grown meanwhile
         judged = set(ask.form.all("judged"))
-        if unknown := (marked | judged) - self._known(ask) or marked - judged:
+        if unknown := self._unknown(ask, marked | judged) or marked - judged:
             raise DataError(f"there is no policy {min(unknown)[:64]!r} that you judge; load the page again")
         if not judged:
             raise DataError("there is no policy on this page that you read; skip it")
         return {policy: Said.YES if policy in marked else Said.NO for policy in sorted(judged)}
 
-    def _known(self, ask: Ask) -> set[str]:
-        """The policies that this person may judge."""
-        with store_errors("the task cannot be read"), reading(ask.database) as connection:
-            task = read_task(connection, ask.path["task_id"])
-            decision = read_decision(connection, task.decision_id)
-        known = {*self._policies.ids, *((*decision.thresholds, *decision.policies) if decision else ())}
-        return {one for one in known if ask.user.skills is None or one in ask.user.skills}
+    def _unknown(self, ask: Ask, named: set[str]) -> set[str]:
+        """Those of the policies that this person may not judge; the decision may know some of its own."""
+        skills = ask.user.skills
+        unknown = named.difference(self._policies.ids)
+        if unknown:
+            with store_errors("the task cannot be read"), reading(ask.database) as connection:
+                task = read_task(connection, ask.path["task_id"])
+                decision = read_decision(connection, task.decision_id)
+            unknown -= {*decision.thresholds, *decision.policies} if decision else set()
+        return unknown if skills is None else unknown | (named - skills)
 
     def _go_on(self, ask: Ask, act: Callable[[Connection], object]) -> Page | Answer:
         shown = self._another(ask, act, _ids(ask))

@@ -125,14 +125,13 @@ def add_verdict(
         "created_at_ms": now_ms,
         "task_id": task_id,
     }
+    if replaces is None:
+        return _verdict(connection.execute(_INSERT, row).one())
     try:
         with connection.begin_nested():
-            stored = connection.execute(_INSERT, row).one()
+            return _verdict(connection.execute(_INSERT, row).one())
     except IntegrityError:
-        if replaces is None:
-            raise
         raise _replaced(replaces) from None
-    return _verdict(stored)
 
 
 def valid_verdict(connection: Connection, decision_id: str) -> Verdict | None:
