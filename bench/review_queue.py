@@ -39,6 +39,7 @@ from sqlalchemy import Engine, delete, func, insert, select
 
 from bench.queues.fill import POLICIES, fill
 from bench.queues.pages import measure
+from bench.queues.plans import scans
 from bench.queues.work import LEASE_MS, Reviewer, now_ms
 from stallwart.core.settings import Settings
 from stallwart.store import claims
@@ -144,6 +145,17 @@ def caught_up(engine: Engine) -> None:
             connection.execute(insert(cursors).values(name=name, seq=last))
 
 
+def look_for_scans(engine: Engine) -> None:
+    """The pages of a lead, each statement explained before it runs."""
+    quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
+    facts = {"who": "bench", "why": "bench", "now_ms": now_ms()}
+    add_user(engine, quick, "lea", "brass lamps and oak tables", Role.LEAD, **facts)
+    count, found = scans(engine, "lea")
+    print(f"  {count} statements of the pages, {len(found)} of them read a whole table")
+    for table, statement in found:
+        print(f"    {table}: {' '.join(statement.split())[:1_000]}")
+
+
 def needed() -> str:
     """The migration that this program needs: a database of another one is filled anew."""
     return ScriptDirectory(str(MIGRATIONS)).get_current_head() or ""
@@ -178,6 +190,7 @@ def main() -> None:
     parser.add_argument("--reviewers", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each pause")
     parser.add_argument("--pause", type=float, nargs="+", default=[1.0, 0.0], help="seconds before an answer")
+    parser.add_argument("--plans", action="store_true", help="explain what the pages ask the database")
     parser.add_argument("--behind", action="store_true", help="what runs behind the pages has all to do yet")
     parser.add_argument("--keep", type=Path, help="folder in which SQLite's filled database is kept")
     parser.add_argument("--http", action="store_true", help="measure the real pages over HTTP")
@@ -203,6 +216,8 @@ def main() -> None:
                 caught_up(engine)
             os.sync()  # else what is measured waits for the disk to take in the whole database
             users = people(engine, given.reviewers, policies)
+            if given.plans:
+                look_for_scans(engine)
             if given.http:
                 over_http(engine, [user.name for user in users], given.seconds, given.pause)
                 continue

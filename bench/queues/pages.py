@@ -28,9 +28,9 @@ covers = "Brass lamps, oak tables and coats of wool that are sold without their 
 precision = 0.9
 prevalence = 0.01
 """
-_TASK = re.compile(r'data-task="([^"]+)"')
-_JUDGED = re.compile(r'name="judged" value="([^"]+)"')
-_CSRF = re.compile(r'name="csrf" (?:content|value)="([^"]*)"')
+TASK = re.compile(r'data-task="([^"]+)"')
+JUDGED = re.compile(r'name="judged" value="([^"]+)"')
+CSRF = re.compile(r'name="csrf" (?:content|value)="([^"]*)"')
 
 
 class Timed:
@@ -55,6 +55,13 @@ class Timed:
         self.took[f"{scope['method']} {path}"].append(time.perf_counter() - began)
 
 
+def rulebook(folder: Path) -> Path:
+    """A policy file with the policies of `fill`."""
+    file = folder / "policies.toml"
+    file.write_text("".join(_POLICY.format(policy) for policy in POLICIES))
+    return file
+
+
 def serve(url: str, folder: str, port: int) -> None:
     import uvicorn
 
@@ -70,9 +77,7 @@ def serve(url: str, folder: str, port: int) -> None:
     settings = Settings(threads=4, data_dir=Path(folder), review_explain_seconds=0)
     engine = open_database(url, settings)
     quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
-    rulebook = Path(folder) / "policies.toml"
-    rulebook.write_text("".join(_POLICY.format(policy) for policy in POLICIES))
-    sections, jobs = compose(engine, settings, quick, wall_ms, None, rulebook)
+    sections, jobs = compose(engine, settings, quick, wall_ms, None, rulebook(Path(folder)))
     apart = Apart(partial(behind, settings, url, None), wall_ms)
     app = Timed(create_site(sections, Parts(engine, settings, quick, wall_ms, jobs=jobs, apart=apart)))
     uvicorn.run(app, port=port, log_level="error", access_log=False)
@@ -130,7 +135,7 @@ class _Reviewer:
     def __init__(self, base: str, name: str, chance: random.Random):
         self._client = httpx.Client(base_url=base, timeout=60)
         self._chance, self.finished, self.failed = chance, [], None
-        token = _CSRF.findall(self._client.get("/sign-in").text)[-1]
+        token = CSRF.findall(self._client.get("/sign-in").text)[-1]
         form = {"csrf": token, "name": name, "password": WORDS, "next": ""}
         assert self._client.post("/sign-in", data=form).status_code == 303
 
@@ -138,7 +143,7 @@ class _Reviewer:
         try:
             time.sleep(pause * self._chance.random())
             page = self._client.get("/tasks").text
-            self._client.headers.update({"x-csrf-token": _CSRF.findall(page)[0], "hx-request": "true"})
+            self._client.headers.update({"x-csrf-token": CSRF.findall(page)[0], "hx-request": "true"})
             cards = [page]
             while time.monotonic() < until:
                 if len(cards) < 2:
@@ -146,14 +151,14 @@ class _Reviewer:
                 time.sleep(pause * (0.5 + self._chance.random()))
                 card = cards.pop(0)
                 (task,) = self._ids([card])
-                form = {"allow": "1", "judged": _JUDGED.findall(card), "have": self._ids(cards)}
+                form = {"allow": "1", "judged": JUDGED.findall(card), "have": self._ids(cards)}
                 cards.append(self._post(f"/tasks/{task}/verdict", **form))
                 self.finished.append(task)
         except Exception as err:  # noqa: BLE001  raised by the thread that waits
             self.failed = err
 
     def _ids(self, cards: list[str]) -> list[str]:
-        return [_TASK.findall(card)[0] for card in cards]
+        return [TASK.findall(card)[0] for card in cards]
 
     def _post(self, path: str, **form: object) -> str:
         answer = self._client.post(path, data=form)
