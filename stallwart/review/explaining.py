@@ -24,7 +24,7 @@ from stallwart.model.shelf import from_shelf
 from stallwart.store.claims import open_lanes
 from stallwart.store.database import reading, store_errors, writing
 from stallwart.store.decisions import read_decision, read_revision
-from stallwart.store.explanations import Explained, keep_explanation, unexplained
+from stallwart.store.explanations import Explained, explains, keep_explanation, unexplained
 from stallwart.store.photos import PhotoStore
 from stallwart.store.registry import read_bundle_row
 from stallwart.store.revisions import Revision
@@ -82,7 +82,7 @@ class Explainer:
             revision = read_revision(connection, decision.revision) if decision else None
         if decision is None or revision is None or revision.purged_at_ms is not None:
             return 0
-        if decision.evidence is not None:
+        if explains(decision.evidence):
             return self._keep(decision, None, "the decision has its own")
         if decision.scores is None:
             return self._keep(decision, None, "it could not be scored")

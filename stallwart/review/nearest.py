@@ -15,7 +15,7 @@ from stallwart.review.policies import Policies
 from stallwart.store.claims import held
 from stallwart.store.database import reading, store_errors
 from stallwart.store.decisions import read_decision
-from stallwart.store.explanations import read_explanation
+from stallwart.store.explanations import explains, read_explanation
 from stallwart.store.tables import decisions, revisions
 from stallwart.store.tasks import read_task
 
@@ -94,9 +94,8 @@ class NearestSection:
 
     def _of_training(self, connection: Connection, decision_id: str) -> list[Neighbour]:
         decision, kept = read_decision(connection, decision_id), read_explanation(connection, decision_id)
-        evidence: dict[str, Any] = (
-            (decision.evidence if decision else None) or (kept.evidence if kept else None) or {}
-        )
+        own = decision.evidence if decision else None
+        evidence: dict[str, Any] = (own if explains(own) else kept.evidence if kept else None) or {}
         return [
             _with_content(
                 connection,

@@ -11,7 +11,7 @@ from stallwart.core.errors import NotFoundError
 from stallwart.review.marking import Marked, marked_listing
 from stallwart.review.policies import Policies
 from stallwart.store.decisions import read_decision, read_revision
-from stallwart.store.explanations import read_explanation
+from stallwart.store.explanations import explains, read_explanation
 from stallwart.store.history import Published, seller_history
 from stallwart.store.people import User
 from stallwart.store.revisions import Revision
@@ -150,7 +150,7 @@ def shown_task(
 
 def _evidence(connection: Connection, decision: Decision) -> tuple[dict[str, Any] | None, str | None]:
     """The evidence, or why there is none."""
-    if decision.evidence is not None:
+    if explains(decision.evidence):
         return decision.evidence, None
     kept = read_explanation(connection, decision.decision_id)
     if kept is None:

@@ -3,7 +3,7 @@
 It holds places of words, no words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ class Explained:
     evidence: dict[str, Any] | None
     failed: str | None
     made_at_ms: int
+
+
+def explains(evidence: Mapping[str, Any] | None) -> bool:
+    """Whether evidence says what spoke for a policy, and not only which known violation it is like."""
+    return evidence is not None and "policy" in evidence
 
 
 _READ = select(explanations).where(explanations.c.decision_id == bindparam("decision"))

@@ -8,6 +8,7 @@ from desks import HOSTILE, IDS, TRICKS, asked, desk, evidence, listed, settings_
 from PIL import Image
 
 from stallwart.cli.review import compose
+from stallwart.core.decision import Cause
 from stallwart.pages.app import Parts, create_site
 from stallwart.store.database import reading
 from stallwart.store.people import Role, set_reading
@@ -92,6 +93,18 @@ def test_a_task_shows_the_listing_its_evidence_and_the_rulebook(database, settin
         "weapons is over the score",
     ):  # fmt: skip
         assert said in words(html), said
+
+
+def test_a_task_about_what_is_like_a_known_violation_is_shown_with_and_without_evidence(
+    database, settings, sits
+):
+    known = {"entry": "k_1", "policy": "weapons", "by": "text", "distance": 0.0, "verdict": None}
+    decision = listed(database, settings, 1, cause=Cause.KNOWN_BAD, evidence={"known": known})
+    asked(database, decision)
+    rita = sits()
+    assert "No words are marked" in rita.page.text
+    evidence(database, decision, "Old knife 1")
+    assert '<mark class="s3">knife</mark>' in rita.somebody.get("/tasks").text
 
 
 def test_an_answer_is_kept_with_a_no_to_what_was_not_marked_and_the_next_task_comes_with_it(
