@@ -49,7 +49,7 @@ class Filters:
     """What is looked for; what is empty or None does not narrow the search.
 
     Attributes:
-        words: as `words.read_query` takes them.
+        words: as `words.read_query` takes them; where none of them is a word, nothing is found.
         seller_id: exactly.
         policy: that called for the action, or the likeliest.
         action: what was decided.
@@ -143,7 +143,8 @@ _COLUMNS = [findable.c[name] for name in Hit.__slots__]
 def _hopeless(filters: Filters) -> bool:
     """Whether nothing can be found: no id that was given out holds what a database would not take as text."""
     names = (filters.seller_id, filters.policy, *(filters.listings or ()))
-    return filters.listings == () or any(storable(name) != name for name in names)
+    wordless = bool(filters.words.strip()) and not read_query(filters.words)
+    return wordless or filters.listings == () or any(storable(name) != name for name in names)
 
 
 def _query(connection: Connection, filters: Filters) -> Select[Any]:

@@ -1,6 +1,7 @@
 """What a person types to find words -> a query that both databases take; and the words that are kept. Pure.
 
-Every text is a query: what is no word counts for nothing, and nothing in it is an operator of a database.
+Every text is a query, and nothing in it is an operator of a database. What is no word counts for nothing, so
+who acts on all that a query finds asks `unread` first: a query of which a part counts for nothing finds more.
 
     brass lamp        both words, anywhere
     "brass lamp"      side by side
@@ -9,13 +10,15 @@ Every text is a query: what is no word counts for nothing, and nothing in it is 
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from stallwart.content.text import normalise
 
 _MOST_CHARS = 20_000  # of a listing's words; PostgreSQL takes a megabyte
 _MOST_WORDS = 16_000  # PostgreSQL numbers no more
-_MOST_TERMS, _MOST_IN_TERM, _LONGEST = 12, 8, 60
+_MOST_TYPED, _MOST_TERMS, _MOST_IN_TERM, _LONGEST = 1_000, 12, 8, 60
+_JOINS = frozenset("&+-/|,.;:!?()'\"–—…")  # between words, and meant as no word
 _SAME_WORD = 200  # places of one word that are kept; PostgreSQL takes 256
 _TERM = re.compile(r'(-?)(?:"([^"]*)"?|([^\s"]+))')
 _WORD = re.compile(r"[^\W_]+")
@@ -43,13 +46,40 @@ def words_of(text: str) -> list[str]:
 
 def read_query(text: str) -> tuple[Term, ...]:
     """What a person typed, as terms; empty where nothing in it is a word that must be there."""
-    terms = []
-    for minus, quoted, plain in _TERM.findall(text[:1_000]):
-        words = tuple(words_of(quoted or plain)[:_MOST_IN_TERM])
-        if words:
-            terms.append(Term(words, begins=plain.endswith("*"), without=bool(minus)))
-    wanted = tuple(terms[:_MOST_TERMS])
-    return wanted if any(not term.without for term in wanted) else ()
+    terms = [
+        Term(words[:_MOST_IN_TERM], begins=plain.endswith("*"), without=bool(minus))
+        for minus, quoted, plain, words in _pieces(text[:_MOST_TYPED])
+        if words
+    ][:_MOST_TERMS]
+    return tuple(terms) if any(not term.without for term in terms) else ()
+
+
+def unread(text: str) -> str:
+    """Why a query would find more than its writer asked for; empty where it would not.
+
+    A sign that joins words, as in "salt & pepper", is no reason.
+    """
+    if not text.strip():
+        return ""
+    pieces = _pieces(text[:_MOST_TYPED])
+    signs = [char for char in text if unicodedata.category(char) == "So" and not words_of(char)]
+    lost = [quoted or plain for _, quoted, plain, words in pieces if not words and set(plain) - _JOINS]
+    if wordless := signs or lost or ([] if any(words for *_, words in pieces) else [text.strip()]):
+        return f"there is nothing to search for in {' '.join(dict.fromkeys(wordless))}: write words"
+    if all(minus for minus, *_, words in pieces if words):
+        return "this only says what must not be there; add a word that must"
+    most = max(len(words) for *_, words in pieces)
+    if len(text) > _MOST_TYPED or len(pieces) > _MOST_TERMS or most > _MOST_IN_TERM:
+        return f"at most {_MOST_TERMS} words can be asked for, and {_MOST_IN_TERM} side by side"
+    return ""
+
+
+def _pieces(text: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """Of each piece that was typed: its minus, what is between its quotes, or what it is; and its words."""
+    return [
+        (minus, quoted, plain, tuple(words_of(quoted or plain)))
+        for minus, quoted, plain in _TERM.findall(text)
+    ]
 
 
 def for_sqlite(terms: tuple[Term, ...]) -> str:

@@ -13,6 +13,7 @@ from stallwart.core.errors import DataError
 from stallwart.index.meaning import Meaning
 from stallwart.index.near import NearDuplicates
 from stallwart.index.search import Filters
+from stallwart.index.words import unread
 from stallwart.pages.site import Values
 from stallwart.store.database import reading, store_errors
 from stallwart.store.decisions import read_decision
@@ -85,6 +86,8 @@ class Finding:
             StoreError: the database or the photo store fails.
         """
         given = {name: values.get(name).strip() for name in FIELDS if values.get(name).strip()}
+        if why := unread(given.get("words", "")):
+            raise DataError(f"words: {why}")
         likeness = self._near(given["near"], given.get("by", "any")) if "near" in given else None
         filters = Filters(
             words=given.get("words", ""),

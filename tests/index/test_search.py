@@ -6,7 +6,7 @@ from sqlalchemy import insert, text
 from stallwart.core.decision import Action
 from stallwart.index.findable import Findable
 from stallwart.index.search import Filters, count, search
-from stallwart.index.words import as_vector, for_postgres, for_sqlite, read_query, words_of
+from stallwart.index.words import as_vector, for_postgres, for_sqlite, read_query, unread, words_of
 from stallwart.store.database import reading, writing
 from stallwart.store.findable import forget_findable
 from stallwart.store.photos import PhotoStore
@@ -75,6 +75,9 @@ def found(database, **filters):
         ({"listings": ("lamp", "bare", "gone")}, ["bare", "lamp"]),
         ({"listings": ("lamp", "bare"), "words": "lamp"}, ["lamp"]),
         ({"listings": ()}, []),
+        ({"words": " "}, ["bare", "vape", "knife", "lamp"]),
+        ({"words": "💊"}, []),
+        ({"words": "-vape"}, []),
     ],
 )
 def test_each_filter_narrows_and_the_newest_is_first(filled, filters, names):
@@ -87,6 +90,28 @@ def test_no_query_is_an_error_or_an_operator(filled, words):
     for filters in (Filters(words=words), Filters(words=words, seller_id=words), Filters(policy=words)):
         hits = search(filled, filters, 50)
         assert not hits.given_up
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["💊", "lamp 💊", "lamp💊", "-💊 lamp", "$$$", "lamp $$$", '""', "*", "';--(", "-lamp", "-lamp -",
+     "- - -", "\u0301", "lamp " * 13, '"' + "lamp " * 9 + '"', "lamp " + " " * 1_000 + "oak"],
+)  # fmt: skip
+def test_a_query_that_would_find_more_than_was_asked_for_says_so(words):
+    assert unread(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "  ", "lamp", "lamp & shade", "lamp -oak", "lamp -", '"brass lamp', "№ 5", "日本語", "lamp " * 12],
+)
+def test_a_query_of_words_says_nothing(words):
+    assert unread(words) == ""
+
+
+@given(st.text(max_size=80))
+def test_whatever_is_typed_and_taken_asks_for_a_word(asked):
+    assert unread(asked) or not asked.strip() or read_query(asked)
 
 
 @settings(

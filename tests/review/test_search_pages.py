@@ -98,7 +98,7 @@ def test_hostile_listings_and_searches_are_shown_as_text(shop):
     "query",
     [
         "score_from=NaN", "score_to=2", "since=2026-13-01", "since=999999-01-01", "action=burn",
-        "near=d_none", "near=x&by=y",
+        "near=d_none", "near=x&by=y", "words=%F0%9F%92%8A", "words=%24%24%24", "words=-lamp",
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_read_is_said_beside_the_form(shop, query):
@@ -164,6 +164,8 @@ def test_a_reviewer_acts_on_fewer_at_once_and_only_on_their_own_acts(shop):
         ({"pick": ["L1"], "for": "arson"}, "there is no policy"),
         ({"pick": ["L1"], "why": " "}, "why is empty"),
         ({"pick": ["nothing"]}, "no listing was found"),
+        ({"what": "found", "words": "💊"}, "there is nothing to search for in 💊"),
+        ({"what": "found", "words": "-lamp"}, "add a word that must"),
     ],
 )
 def test_an_act_that_cannot_be_is_refused_before_it_is_prepared(shop, form, said):
