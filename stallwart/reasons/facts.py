@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
@@ -16,17 +15,13 @@ from sqlalchemy import Connection, select
 from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import NotFoundError
 from stallwart.core.taxonomy import Taxonomy
+from stallwart.reasons.found import Detection, Found, read_found
 from stallwart.store.decisions import read_decision
 from stallwart.store.erased import ERASED
 from stallwart.store.revisions import Revision, read_revision
-from stallwart.store.rulings import read_rulings
 from stallwart.store.tables import bundles
 
-Detection = Literal["model", "notice", "sweep"]
-"""How the listing was found: by a model, by somebody's report, or by people who looked at many listings."""
-
 _TAXONOMY = "taxonomy.json"
-_LONGEST_CHAIN = 20  # of decisions that people made one after the other about one revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,10 @@ class Facts:
         decided_at: in UTC, as 2026-01-31 12:00.
         policies: that the block is for, at least one.
         automatic: whether no person had a part in the decision.
-        detection: how the listing was found.
+        detection: how the listing was found: "model", "notice", "sweep" or "sample".
+        flagged: whether automated means had a part in finding it.
+        together: whether a person decided about it at once with other listings.
+        looked: whether it was before that person; where `together`, in a list.
         upheld: whether the decision is what became of an appeal.
         has_title: whether a title was looked at.
         has_description: whether a description was.
@@ -76,6 +74,9 @@ class Facts:
     policies: tuple[Ground, ...]
     automatic: bool
     detection: Detection
+    flagged: bool
+    together: bool
+    looked: bool
     upheld: bool
     has_title: bool
     has_description: bool
@@ -111,13 +112,13 @@ def read_facts(
     if decision.taxonomy not in taxonomies:
         taxonomies[decision.taxonomy] = _taxonomy(connection, decision)
     revision = read_revision(connection, decision.revision)
-    return _facts(decision, revision, _detection(connection, decision), taxonomies[decision.taxonomy], words)
+    return _facts(decision, revision, read_found(connection, decision), taxonomies[decision.taxonomy], words)
 
 
 def _facts(
     decision: Decision,
     revision: Revision | None,
-    detection: Detection,
+    found: Found,
     taxonomy: Taxonomy | None,
     words: Mapping[str, str],
 ) -> Facts:
@@ -127,7 +128,10 @@ def _facts(
         decided_at=_moment(decision.decided_at_ms),
         policies=tuple(_ground(name, decision, taxonomy) for name in decision.policies),
         automatic=decision.automatic,
-        detection=detection,
+        detection=found.detection,
+        flagged=found.flagged,
+        together=found.together,
+        looked=found.looked,
         upheld=decision.cause == Cause.APPEAL,
         has_title=bool(revision and revision.title),
         has_description=bool(revision and revision.description),
@@ -151,23 +155,6 @@ def _ground(name: str, decision: Decision, taxonomy: Taxonomy | None) -> Ground:
         score=None if score is None else f"{score:.2f}",
         threshold=None if threshold is None else f"{threshold:.2f}",
     )
-
-
-def _detection(connection: Connection, decision: Decision) -> Detection:
-    """How the listing was found: what the first person of a chain of decisions was asked, and why."""
-    for _ in range(_LONGEST_CHAIN):
-        if decision.automatic:
-            return "model"
-        ruling = read_rulings(connection, [decision.decision_id]).get(decision.decision_id)
-        if ruling is not None and ruling.kind == "report":
-            return "notice"
-        if ruling is not None and ruling.kind == "bulk":
-            return "sweep"
-        before = read_decision(connection, ruling.about) if ruling else None
-        if before is None:
-            return "model"
-        decision = before
-    return "model"
 
 
 def _taxonomy(connection: Connection, decision: Decision) -> Taxonomy | None:

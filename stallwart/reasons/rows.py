@@ -31,7 +31,8 @@ _COUNTRIES = re.compile(r"[A-Z]{2}(,[A-Z]{2})*")
 _FOUND = {
     "model": "It was found by an automated system.",
     "notice": "It was found by a notice.",
-    "sweep": "It was found by people who looked at several listings.",
+    "sweep": "It was found by a person's search.",
+    "sample": "It was found in a sample drawn by chance.",
 }
 
 
@@ -91,7 +92,7 @@ def row_of(statements: Statements, given: Given, facts: Facts) -> dict[str, str]
         "source_type": "SOURCE_TYPE_OTHER_NOTIFICATION"
         if facts.detection == "notice"
         else "SOURCE_VOLUNTARY",
-        "automated_detection": "Yes" if facts.detection == "model" else "No",
+        "automated_detection": "Yes" if facts.flagged else "No",
         "automated_decision": f"AUTOMATED_DECISION_{'FULLY' if facts.automatic else 'NOT_AUTOMATED'}",
         "listing_id": given.listing_id,
         "decided_at": facts.decided_at,
@@ -105,7 +106,7 @@ def row_of(statements: Statements, given: Given, facts: Facts) -> dict[str, str]
 
 def decision_facts(facts: Facts) -> str:
     """Facts and circumstances in English, without anything that names the listing or its seller; pure."""
-    looked = [
+    content = [
         *(["title"] if facts.has_title else []),
         *(["description"] if facts.has_description else []),
         *([f"{facts.photos} photos"] if facts.photos else []),
@@ -113,10 +114,19 @@ def decision_facts(facts: Facts) -> str:
     scores = [f"{one.title}: {one.score}" for one in facts.policies if one.score is not None]
     said = [
         f"The listing falls under: {', '.join(one.title for one in facts.policies)}.",
-        f"Looked at: {', '.join(looked) or 'its content'}.",
+        f"It is about: {', '.join(content) or 'its content'}.",
         _FOUND[facts.detection],
-        "The decision was made without a person." if facts.automatic else "A person made the decision.",
+        _decided(facts),
         *([f"Calibrated probability: {'; '.join(scores)}."] if scores else []),
         *(["It was upheld on appeal."] if facts.upheld else []),
     ]
     return " ".join(said)
+
+
+def _decided(facts: Facts) -> str:
+    if facts.automatic:
+        return "The decision was made without a person."
+    if not facts.together:
+        return "A person looked at it and made the decision."
+    shown = "having been shown this one" if facts.looked else "without looking at each of them singly"
+    return f"A person made the decision for several listings at once, {shown}."

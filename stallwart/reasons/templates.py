@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stallwart.core.errors import ConfigError
 from stallwart.reasons.facts import Facts, Ground
+from stallwart.reasons.found import Detection
 from stallwart.store.people import language_of
 
 GENERAL = "general"
@@ -125,6 +127,9 @@ def samples() -> Iterator[Facts]:
         policies=(scored,),
         automatic=True,
         detection="model",
+        flagged=True,
+        together=False,
+        looked=False,
         upheld=False,
         has_title=True,
         has_description=True,
@@ -141,9 +146,13 @@ def samples() -> Iterator[Facts]:
     )  # fmt: skip
     for facts, policies in itertools.product((full, bare), ((scored,), (scored, said), (said,))):
         yield replace(facts, policies=policies)
-        for detection in ("model", "notice", "sweep"):
-            for upheld in (False, True):
-                yield replace(facts, policies=policies, automatic=False, detection=detection, upheld=upheld)
+        for detection, flagged, upheld in itertools.product(
+            get_args(Detection), (False, True), (False, True)
+        ):
+            said_by = replace(facts, policies=policies, automatic=False, looked=True, upheld=upheld)
+            yield replace(said_by, detection=detection, flagged=flagged)
+        for detection, looked in itertools.product(get_args(Detection), (False, True)):
+            yield replace(said_by, detection=detection, upheld=False, together=True, looked=looked)
 
 
 _FIELDS = tuple(Facts.__slots__)

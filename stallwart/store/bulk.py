@@ -178,6 +178,15 @@ def read_act(connection: Connection, bulk_id: str) -> Act:
     return _act(row)
 
 
+def act_of(connection: Connection, ruling_key: str) -> Act | None:
+    """The act that a ruling is part of; None where it is part of none."""
+    parts = ruling_key.split()
+    if len(parts) < 3 or parts[0] != "bulk":
+        return None
+    row = connection.execute(select(bulk_acts).where(bulk_acts.c.bulk_id == parts[1])).first()
+    return _act(row) if row else None
+
+
 def list_acts(connection: Connection, limit: int = 50) -> list[Act]:
     """The last acts, the newest first; those that nobody begun are not among them."""
     query = select(bulk_acts).where(bulk_acts.c.state.not_in(["prepared", "dropped"]))

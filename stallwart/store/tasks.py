@@ -253,6 +253,13 @@ def read_task(connection: Connection, task_id: str) -> Task:
     return task_of(row)
 
 
+def was_reported(connection: Connection, listing_id: str, revision: str, until_ms: int) -> bool:
+    """Whether somebody had reported a listing with this content by that moment."""
+    mine = (tasks.c.listing_id == listing_id) & (tasks.c.revision == revision)
+    query = select(tasks.c.seq).where(mine, tasks.c.kind == Kind.REPORT, tasks.c.asked_at_ms <= until_ms)
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def tasks_of(connection: Connection, decision_id: str) -> list[Task]:
     """All tasks about a decision, in the order in which they were made."""
     rows = connection.execute(_OF_DECISION, {"decision": decision_id}).mappings()

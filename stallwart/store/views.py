@@ -39,6 +39,13 @@ def add_views(connection: Connection, seen: Iterable[View]) -> None:
         connection.execute(insert(views), rows)
 
 
+def was_shown(connection: Connection, user_id: str, listing_id: str, decision_id: str, until_ms: int) -> bool:
+    """Whether a person had a listing, as it was decided about then, on a page by that moment."""
+    mine = (views.c.user_id == user_id) & (views.c.decision_id == decision_id) & (views.c.at_ms <= until_ms)
+    query = select(views.c.seq).where(views.c.listing_id == listing_id, mine).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def read_views(
     connection: Connection,
     *,

@@ -38,7 +38,10 @@ def test_what_is_shipped_works_for_every_kind_of_facts_in_every_language():
         ({}, "without a person", "upheld"),
         ({"automatic": False}, "brought the listing to our attention", "probability"),
         ({"automatic": False, "detection": "notice"}, "somebody reported", "on our own initiative"),
-        ({"automatic": False, "detection": "sweep"}, "No automated system found it", "without a person"),
+        ({"automatic": False, "detection": "sweep", "flagged": False}, "No automated system found", "sample"),
+        ({"automatic": False, "detection": "sample", "flagged": False}, "drawn by chance", "searched"),
+        ({"automatic": False, "together": True}, "without looking at each", "A person looked at it"),
+        ({"automatic": False, "together": True, "looked": True}, "was shown to them", "looked at it"),
         ({"automatic": False, "upheld": True}, "the decision was upheld", "without a person"),
     ],
 )
