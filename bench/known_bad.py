@@ -84,9 +84,10 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, default=0, help="entries of a SQLite database that is read as well"
     )
+    parser.add_argument("--keep", type=Path, help="folder in which the graph is kept for the next run")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="stallwart-known-") as folder:
-        kept = Path(folder) / "known.usearch"
+        kept = (given.keep or Path(folder)) / "known.usearch"
         before, began = resident_mb(), time.monotonic()
         index = KnownIndex(given.d, kept)
         for start in range(0, given.entries, _CHUNK):

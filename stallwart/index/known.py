@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stallwart.content.photoprint import PhotoPrint
 from stallwart.content.wordprint import MINIMA, WordPrint
@@ -98,13 +98,9 @@ class KnownIndex:
         """Take entries in; one whose number is there takes its place."""
         with self._writing:
             self._drop([one.seq for one in entries if one.seq in self._rows])
-            keys: list[int] = []
-            rows: list[int] = []
-            for one in entries:
-                row = self._append(one)
-                keys += one.keys
-                rows += [row] * len(one.keys)
-            self._buckets.add(keys, rows)
+            rows = self._append(entries)
+            counts = [len(one.keys) for one in entries]
+            self._buckets.add([key for one in entries for key in one.keys], np.repeat(rows, counts))
             if self._vectors is not None:
                 with_vector = [
                     one for one in entries if one.vector is not None and one.seq not in self._vectors
@@ -211,24 +207,27 @@ class KnownIndex:
     def _alive(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.asarray(rows[self._live.values[rows]])
 
-    def _append(self, one: Known) -> int:
-        if one.policy not in self._policies:
-            self._policies.append(one.policy)
-        kept = one.photos[:_PHOTOS]
-        start = self._photos.n
-        for photo in kept:
-            self._photos.append(np.frombuffer(photo, np.uint8))
-        self._seq.append(one.seq)
-        self._names.append(one.entry_id.encode())
-        self._reasons.append((one.verdict_id or "").encode())
-        self._policy.append(self._policies.index(one.policy))
-        self._words.append(np.frombuffer(one.words or bytes(MINIMA), np.uint8))
-        self._has_words.append(one.words is not None)
-        self._photo_start.append(start)
-        self._photo_count.append(len(kept))
-        row = self._live.append(True)
-        self._rows[one.seq] = row
-        return row
+    def _append(self, entries: Sequence[Known]) -> NDArray[np.int32]:
+        """Their rows. Readers find them only once they are in the buckets or among the numbers."""
+        for one in entries:
+            if one.policy not in self._policies:
+                self._policies.append(one.policy)
+        codes = {policy: code for code, policy in enumerate(self._policies)}
+        counts = np.array([len(one.photos[:_PHOTOS]) for one in entries], np.int64)
+        self._photo_start.extend(self._photos.n + np.cumsum(counts) - counts)
+        self._photo_count.extend(counts)
+        self._photos.extend(_bytes([photo for one in entries for photo in one.photos[:_PHOTOS]], PHOTO_BYTES))
+        self._seq.extend([one.seq for one in entries])
+        self._names.extend([one.entry_id.encode() for one in entries])
+        self._reasons.extend([(one.verdict_id or "").encode() for one in entries])
+        self._policy.extend([codes[one.policy] for one in entries])
+        self._words.extend(_bytes([one.words or bytes(MINIMA) for one in entries], MINIMA))
+        self._has_words.extend([one.words is not None for one in entries])
+        first = self._live.n
+        self._live.extend([True] * len(entries))
+        rows = np.arange(first, first + len(entries), dtype=np.int32)
+        self._rows.update(zip([one.seq for one in entries], rows.tolist(), strict=True))
+        return rows
 
     def _drop(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -244,14 +243,20 @@ class _Column:
         self.values: NDArray[Any] = np.zeros((64, *shape), dtype=dtype)
         self.n = 0
 
-    def append(self, value: Any) -> int:
-        if self.n == len(self.values):
-            wider = np.zeros((2 * len(self.values), *self.values.shape[1:]), self.values.dtype)
-            wider[: self.n] = self.values
+    def extend(self, values: ArrayLike) -> None:
+        """Take in (n, *shape) more."""
+        more = np.asarray(values, self.values.dtype)
+        end = self.n + len(more)
+        if end > len(self.values):
+            wider = np.zeros((max(end, 2 * len(self.values)), *self.values.shape[1:]), self.values.dtype)
+            wider[: self.n] = self.values[: self.n]
             self.values = wider
-        self.values[self.n] = value
-        self.n += 1
-        return self.n - 1
+        self.values[self.n : end] = more
+        self.n = end
+
+
+def _bytes(rows: Sequence[bytes], width: int) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, width)
 
 
 class _Buckets:
@@ -262,11 +267,11 @@ class _Buckets:
         self._since: dict[int, list[int]] = {}
         self._count = 0
 
-    def add(self, keys: Sequence[int], rows: Sequence[int]) -> None:
+    def add(self, keys: Sequence[int], rows: NDArray[np.int32]) -> None:
         if len(keys) > _MERGE:
-            self._sort_in(np.array(keys, np.int64), np.array(rows, np.int32))
+            self._sort_in(np.array(keys, np.int64), rows)
             return
-        for key, row in zip(keys, rows, strict=True):
+        for key, row in zip(keys, rows.tolist(), strict=True):
             self._since.setdefault(key, []).append(row)
         self._count += len(keys)
         if self._count > _MERGE:
