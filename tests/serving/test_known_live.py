@@ -1,4 +1,4 @@
-"""What is made known to be bad decides in services that run, within a minute: by a command and by a verdict."""
+"""What is made known to be bad decides in running services within a minute: by command and by verdict."""
 
 import base64
 import json
