@@ -31,19 +31,36 @@ from stallwart.store.tables import known_bad
 _CHUNK = 20_000
 
 
-def words_of(number: int) -> WordPrint:
-    minima = np.random.default_rng(number).integers(0, 2**32, 95, dtype=np.uint32)
+def noise(numbers: np.ndarray, n: int) -> np.ndarray:
+    """(m, n) uint64 of m numbers, the same for the same number (the finalizer of splitmix64)."""
+    mixed = numbers.astype(np.uint64)[:, None] * np.uint64(1_000) + np.arange(1, n + 1, dtype=np.uint64)
+    mixed = mixed * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def words_of(number: int, minima: np.ndarray) -> WordPrint:
     none = np.zeros(0, np.uint32)
     return WordPrint(number.to_bytes(12, "big"), none, none, none, minima)
 
 
-def photo_of(number: int) -> PhotoPrint:
-    bits = np.random.default_rng(number + 10**9).bytes(40)
-    return PhotoPrint(bits[8:], int.from_bytes(bits[:8], "big"))
+def prints(numbers: np.ndarray) -> list[tuple[WordPrint, PhotoPrint]]:
+    """Words and a photo of each number."""
+    values = noise(numbers, 100)
+    minima = (values[:, :95] >> np.uint64(32)).astype(np.uint32)
+    return [
+        (words_of(number, own), PhotoPrint(row[95:99].tobytes(), int(row[99])))
+        for number, own, row in zip(numbers.tolist(), minima, values, strict=True)
+    ]
 
 
-def entry(number: int, vector: np.ndarray | None) -> Known:
-    words, photo = words_of(number), photo_of(number)
+def entries(first: int, vectors: np.ndarray | list[None]) -> list[Known]:
+    made = prints(np.arange(first, first + len(vectors)))
+    return [entry(first + i, words, photo, vectors[i]) for i, (words, photo) in enumerate(made)]
+
+
+def entry(number: int, words: WordPrint, photo: PhotoPrint, vector: np.ndarray | None = None) -> Known:
     keys = (*word_keys(words), *photo_keys(photo.coarse))
     return Known(
         number, f"k_{number:012x}aaaaaa", "weapons", f"v_{number:032x}", signature(words),
@@ -62,9 +79,9 @@ def resident_mb() -> float:
 
 def listing(number: int, vector: np.ndarray | None, near: bool) -> tuple:
     chance = np.random.default_rng(number + 5)
+    ((words, photo),) = prints(np.array([number if near else number + 10**8]))
     if not near:
-        return words_of(number + 10**8), [photo_of(number + 10**8)], vector
-    words, photo = words_of(number), photo_of(number)
+        return words, [photo], vector
     minima = words.minima.copy()
     minima[chance.integers(0, 95, 9)] = 7
     changed = WordPrint(b"other", words.shingles, words.words, words.title, minima)
@@ -93,7 +110,7 @@ def main() -> None:
         for start in range(0, given.entries, _CHUNK):
             count = min(_CHUNK, given.entries - start)
             rows = vectors_of(start, count, given.d) if given.d else [None] * count
-            index.add([entry(start + i + 1, rows[i]) for i in range(count)])
+            index.add(entries(start + 1, rows))
         print(
             f"{given.entries:,} entries made in {time.monotonic() - began:.0f} s,"
             f" {resident_mb() - before:,.0f} MB", flush=True,
@@ -132,8 +149,9 @@ def looks(index: KnownIndex, given: argparse.Namespace) -> None:
         )
     print(f"{found:,} of {given.looks:,} matched, {right:,} as they should", flush=True)
     began = time.monotonic()
-    index.add([entry(given.entries + 1, vectors_of(1, 1, given.d)[0] if given.d else None)])
-    assert index.nearest(words_of(given.entries + 1), [], None)
+    (added,) = entries(given.entries + 1, vectors_of(1, 1, given.d) if given.d else [None])
+    index.add([added])
+    assert index.nearest(prints(np.array([added.seq]))[0][0], [], None)
     print(f"one addition is found after {1_000 * (time.monotonic() - began):.1f} ms", flush=True)
 
 
@@ -145,7 +163,7 @@ def restart(given: argparse.Namespace, kept: Path) -> None:
     batches = []
     for start in range(0, min(given.entries, 10 * _CHUNK), _CHUNK):
         count = min(_CHUNK, given.entries - start)
-        batches.append([entry(start + i + 1, None) for i in range(count)])
+        batches.append(entries(start + 1, [None] * count))
     began = time.monotonic()
     for batch in batches:
         again.add(batch)
@@ -159,15 +177,18 @@ def follow(folder: Path, given: argparse.Namespace) -> None:
     upgrade(engine)
     now = time.time_ns() // 1_000_000
     for start in range(0, given.rows, _CHUNK):
-        made = [entry(start + i + 1, None) for i in range(min(_CHUNK, given.rows - start))]
+        made = entries(start + 1, [None] * min(_CHUNK, given.rows - start))
         with writing(engine) as connection:
             connection.execute(known_bad.insert(), [_row(one, now - 10**7) for one in made])
     service = KnownBad(engine, Settings(), lambda: now, time.monotonic, lambda: ("", 0), dict)
-    began = time.monotonic()
+    began, busy, before = time.monotonic(), time.process_time(), resident_mb()
     service.follow()
-    print(f"a service has read {len(service):,} entries from SQLite in {time.monotonic() - began:.1f} s")
+    print(
+        f"a service has read {len(service):,} entries from SQLite in {time.monotonic() - began:.1f} s"
+        f" ({time.process_time() - busy:.1f} s of CPU, {resident_mb() - before:,.0f} MB)"
+    )
     with writing(engine) as connection:
-        connection.execute(known_bad.insert(), [_row(entry(given.rows + 1, None), now)])
+        connection.execute(known_bad.insert(), [_row(entries(given.rows + 1, [None])[0], now)])
     began = time.monotonic()
     service.follow()
     print(

@@ -1,12 +1,16 @@
 """`stallwart known`: what is known to be bad, so that near duplicates are caught at once."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stallwart.cli import shared
 from stallwart.cli.database import moment, ready_database, wall_ms
 from stallwart.core.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from stallwart.index.proven import ProvenFile
 
 app = typer.Typer(
     name="known",
@@ -97,6 +101,54 @@ def remove(
         with writing(engine) as connection:
             gone = remove_known(connection, entry, who=shared.operator(who), why=why, now_ms=wall_ms())
     _say(_shown(gone), f"{gone.entry_id}: counts no more", as_json)
+
+
+@app.command()
+def certify(
+    bundle: shared.BundleFolder,
+    listings: shared.Listings,
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write, for STALLWART_KNOWN_CERTIFIED.", show_default=False)
+    ],
+    labels: shared.Labels = None,
+    columns: shared.ColumnNames = "",
+    as_json: shared.AsJson = False,
+) -> None:
+    """Certify on labelled listings up to which distance a near duplicate of a violation is one.
+
+    Each listing is compared with what had been labelled a violation before it was listed. Targets, live
+    shares and the encoder of words are the bundle's.
+
+    Example:
+        stallwart known certify bundles/first listings/*.parquet --labels labels.csv --out near.json
+    """
+    from stallwart.encoders.cache import EmbeddingCache
+    from stallwart.evaluation.known import certify_known
+    from stallwart.model.bundle import read_bundle
+    from stallwart.model.runtime import Scorer
+
+    settings = shared.read_settings()
+    scorer = Scorer(read_bundle(bundle), settings, EmbeddingCache(settings.cache_dir))
+    sources = shared.sources(listings, labels, scorer.bundle.taxonomy, columns)
+    made = certify_known(sources, scorer.embedder, settings, track=shared.show_progress)
+    made.write(out)
+    if as_json:
+        shared.print_json(made.model_dump(mode="json"))
+    else:
+        _print_proven(made)
+    shared.say(f"written: {out}")
+
+
+def _print_proven(made: "ProvenFile") -> None:
+    print(f"{made.listings:,} listings, {made.first} to {made.last}; bounds of {made.confidence:.0%}")  # noqa: T201
+    print("policy  kind  blocks up to  at  precision  bound  target  own near  neutral near  others near")  # noqa: T201
+    for one in made.distances:
+        upto = "-" if one.distance is None else f"{one.distance:g}"
+        print(  # noqa: T201
+            f"{one.policy}  {one.kind}  {upto}  {one.at:g}  {one.precision:.3f}  {one.lower:.3f}"
+            f"  {one.target:g}  {one.own_near:,} of {one.own:,}  {one.neutral_near:,} of {one.neutral:,}"
+            f"  {one.others_near:,}"
+        )
 
 
 def _shown(one: Any) -> dict[str, Any]:

@@ -383,3 +383,8 @@ class Settings(BaseSettings):
         default=True,
         description="Whether a person's verdict that a listing breaks a policy makes it known to be bad.",
     )
+    known_certified: Path | None = Field(
+        default=None,
+        description="File of `stallwart known certify`: up to its distances a match blocks before verdicts on"
+        " matches prove it, and until they refute it.",
+    )

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from stallwart.core.decision import Action
 from stallwart.decide.decide import Ruling
 from stallwart.estimate.bounds import lower_bound
+from stallwart.estimate.change import fall_limit, fall_path
 
 LADDER = {
     "photo": (0.0, 8.0, 16.0, 28.0),
@@ -57,6 +60,29 @@ def certified_distance(
             return proven
         proven = step
     return proven
+
+
+def blocking_distance(
+    kind: str, judged: Sequence[tuple[float, bool]], target: float, offline: float | None = None
+) -> float | None:
+    """The largest distance up to which a match blocks; None where none does.
+
+    What verdicts on matches prove, or what labelled listings proved and such verdicts have not refuted since,
+    by the change detector that watches thresholds too.
+
+    Args:
+        kind: what is alike.
+        judged: distance of each match that a person judged, and whether it was right; the latest first.
+        target: precision that the policy wants, in (0, 1).
+        offline: distance that labelled listings proved.
+    """
+    proven = certified_distance(kind, judged, target)
+    if offline is None:
+        return proven
+    right = [is_right for distance, is_right in reversed(judged) if distance <= offline]
+    if (fall_path(right, np.ones(len(right)), target) >= fall_limit(target)).any():
+        return proven
+    return offline if proven is None else max(proven, offline)
 
 
 def with_known(

@@ -24,6 +24,8 @@ from stallwart.store.known import Match
 
 LIMITS = {"photo": 28.0, "text": 0.25, "meaning": 0.2}
 """Largest distances of a match: up to them a near duplicate of a violation is nearly always one."""
+COMPARED = 4
+"""Photos of a listing that are compared: hashing one takes milliseconds."""
 _PER_BUCKET = 512  # latest members of a bucket that are compared: bounds the cost of a template
 _MERGE = 20_000  # keys that came since, from which they are sorted into the others
 _PHOTOS = 8  # of an entry

@@ -15,17 +15,17 @@ from sqlalchemy import Engine
 
 from stallwart.core.logs import say
 from stallwart.core.settings import Settings
-from stallwart.decide.known import certified_distance
+from stallwart.decide.known import blocking_distance
 from stallwart.encoders.embed import Embedded
 from stallwart.index.fingerprint import prints_of
-from stallwart.index.known import Known, KnownIndex
+from stallwart.index.known import COMPARED, Known, KnownIndex
+from stallwart.index.proven import Proven, read_proven
 from stallwart.serving.runtime import BundleRuntime, Runtime
 from stallwart.store.database import reading, store_errors
 from stallwart.store.fingerprints import PHOTO_BYTES
 from stallwart.store.known import Match, changed_known, judged_matches
 
 _PAGE = 20_000
-_PHOTOS = 4  # of a listing that are compared: hashing one takes milliseconds
 _OVERLAP_MS = 300_000  # clocks of processes differ, and transactions take their time
 _STALE_SECONDS = 120.0
 _CERTIFY_EVERY = 15  # readings
@@ -67,6 +67,9 @@ class KnownBad:
         encoder: digest and length of vectors of the words' encoder that decides now; ("", 0) without one.
         targets: precision that each policy wants before it may act alone.
         folder: where the graph of vectors is kept between starts; None keeps none.
+
+    Raises:
+        ConfigError: the file of certified distances that the settings name is none.
     """
 
     def __init__(
@@ -85,6 +88,11 @@ class KnownBad:
         self._index: KnownIndex | None = None
         self._made_for, self._read_ms, self._read_at, self._readings = ("", 0), 0, 0.0, 0
         self.certified: dict[tuple[str, str], float] = {}
+        self._proven: dict[tuple[str, str], Proven] = {}
+        self._proven_by = ""
+        if settings.known_certified is not None:
+            file = read_proven(settings.known_certified)
+            self._proven, self._proven_by = {(o.policy, o.kind): o for o in file.distances}, file.encoder
 
     def __len__(self) -> int:
         return 0 if self._index is None else len(self._index)
@@ -127,7 +135,7 @@ class KnownBad:
             return Compared()
         try:
             listing, limits = embedded.listing, self._settings
-            shown = listing.photos[:_PHOTOS] if index.has_photos else ()
+            shown = listing.photos[:COMPARED] if index.has_photos else ()
             vector = embedded.text if words_encoder(runtime) == self._made_for else None
             words, photos = prints_of(replace(listing, photos=shown), limits)
             return Compared(tuple(index.nearest(words, photos, vector)), certified=self.certified)
@@ -152,11 +160,18 @@ class KnownBad:
             judged = judged_matches(connection)
         targets = self._targets()
         proven = {
-            key: certified_distance(key[1], said, targets[key[0]])
-            for key, said in judged.items()
+            key: blocking_distance(key[1], judged.get(key, ()), targets[key[0]], self._offline(key, targets))
+            for key in {*judged, *self._proven}
             if key[0] in targets
         }
         self.certified = {key: distance for key, distance in proven.items() if distance is not None}
+
+    def _offline(self, key: tuple[str, str], targets: dict[str, float]) -> float | None:
+        """What labelled listings proved, of the target that holds now and the encoder that is compared."""
+        one = self._proven.get(key)
+        if one is None or one.target < targets[key[0]]:
+            return None
+        return one.distance if one.kind != "meaning" or self._encoder()[0] == self._proven_by else None
 
     def _kept(self, encoder: tuple[str, int]) -> Path | None:
         return (

@@ -3,6 +3,7 @@
 import pytest
 
 from stallwart.core.settings import Settings
+from stallwart.index.proven import read_proven
 from stallwart.store.database import open_database
 from stallwart.store.photos import PhotoStore
 from tests.index.stored import KNIFE, decide, photo
@@ -40,6 +41,20 @@ def test_what_is_not_there_is_said_in_one_line(here, decision):  # noqa: ARG001
         said = here(*command)
         assert said.code == 3
         assert said.err.startswith("error[data]") or "there is no" in said.err
+
+
+def test_distances_are_certified_on_labelled_files(here, tiny_bundles, sample_market, tmp_path):
+    files = [str(file) for file in sorted(sample_market.glob("*.parquet"))]
+    labels, out = str(sample_market / "labels.csv"), tmp_path / "near.json"
+    said = here("known", "certify", str(tiny_bundles[0]), *files, "--labels", labels, "--out", str(out))
+    assert said.code == 0, said.err
+    made = read_proven(out)
+    assert f"{made.listings:,} listings, {made.first} to {made.last}" in said.out
+    assert made.listings > 200
+    for one in made.distances:
+        assert f"{one.policy}  {one.kind}  " in said.out
+        assert 0 < one.own_near <= one.own
+        assert (one.distance is not None) == (one.lower >= one.target)
 
 
 def test_old_listings_are_made_findable_at_once(here, decision):  # noqa: ARG001

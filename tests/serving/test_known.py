@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from stallwart.core.decision import Action
-from stallwart.core.errors import ConflictError, NotFoundError
+from stallwart.core.errors import ConfigError, ConflictError, NotFoundError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.decide.decide import Ruling
@@ -19,6 +19,7 @@ from stallwart.encoders.embed import Embedded
 from stallwart.index.fingerprint import fingerprint_of, prints_of
 from stallwart.index.knowing import Knowing
 from stallwart.index.known import LIMITS, Known, KnownIndex
+from stallwart.index.proven import Proven, ProvenFile
 from stallwart.model.runtime import ScoredListing
 from stallwart.serving.engine import Work
 from stallwart.serving.known import Compared, KnownBad
@@ -257,6 +258,40 @@ def test_verdicts_on_matches_certify_their_distance(database, photos):
     assert followed(database, targets=[("weapons", 0.99)]).certified == {}
     with reading(database) as connection:
         assert len(connection.execute(select(known_matches)).all()) == 40
+
+
+def test_distances_of_a_file_block_at_once_and_until_verdicts_refute_them(database, photos, tmp_path):
+    proven = Proven(
+        policy="weapons", kind="text", target=0.9, distance=0.15, at=0.15, precision=0.99, lower=0.92,
+        own=900, own_near=300, neutral=9_000, neutral_near=1, others_near=0,
+    )  # fmt: skip
+    meaning = proven.model_copy(update={"kind": "meaning", "distance": 0.1, "at": 0.1})
+    made = ProvenFile(
+        confidence=0.95, encoder="e", data="d", listings=9_900, first="2025-01-01", last="2025-09-30",
+        distances=(proven, meaning),
+    )  # fmt: skip
+    made.write(tmp_path / "near.json")
+    settings = Settings(known_certified=tmp_path / "near.json")
+
+    def certified(target=0.9, encoder="e"):
+        one = KnownBad(
+            database, settings, lambda: NOW, time.monotonic, lambda: (encoder, 4), lambda: {"weapons": target}
+        )
+        one.follow()
+        return one.certified
+
+    assert certified() == {("weapons", "text"): 0.15, ("weapons", "meaning"): 0.1}
+    assert certified(encoder="another") == {("weapons", "text"): 0.15}
+    assert certified(target=0.95) == {}, "it was not proven for as much as is wanted now"
+    for number in range(12):
+        decision = decide(database, photos, f"L{number}", f"Knife {number}", KNIFE)
+        with writing(database) as connection:
+            known.add_matches(connection, [(decision.decision_id, match(distance=0.1))], NOW)
+        judge(database, decision, answer=Answer.NO)
+    assert certified(encoder="another") == {}
+    (tmp_path / "near.json").write_text("{}")
+    with pytest.raises(ConfigError):
+        certified()
 
 
 def work(compared, ruling=ALLOW):
