@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.store import audit
-from stallwart.store.tables import rights, rights_watched
+from stallwart.store.tables import addons, rights, rights_watched
 
 _MOVED = ("state", "threshold", "offered", "why", "since_ms", "version", "attempt", "tried")
 MOST_TRIED = 4
@@ -49,7 +49,8 @@ class Right:
         target: wanted precision.
         threshold: score from which it blocks; None where it may not.
         offered: the lowest score that its certificate, granted or not, or an attempt was about; None without
-            one. Once its right is gone, people are asked from there on at least.
+            one. Once its right is gone, people are asked from there on at least. Of a policy that an add-on
+            scores only what was granted counts: until then it asks nothing in live decisions.
         why: of its last move.
         since_ms: when that was, milliseconds since 1970; draws from then on are evidence.
         version: counts its moves from 1.
@@ -206,7 +207,9 @@ def start_earning(
     kept = tuple(sorted({float(one) for one in tried}))
     if not 1 <= len(kept) <= MOST_TRIED or not all(0 < one <= 1 for one in kept):
         raise DataError(f"an attempt tries 1 to {MOST_TRIED} thresholds in (0, 1], got {list(tried)}")
-    lowest = kept[0] if seen.offered is None else min(seen.offered, kept[0])
+    lowest: float | None = kept[0] if seen.offered is None else min(seen.offered, kept[0])
+    if seen.offered is None and _beside(connection, seen.policy):
+        lowest = None  # it has blocked nothing yet that might pass unseen now; its candidates go to people
     after = replace(
         seen, state=State.EARNING, threshold=None, offered=lowest, attempt=seen.attempt + 1, tried=kept
     )
@@ -231,7 +234,8 @@ def grant(
     """
     if seen.state is not State.EARNING or threshold not in seen.tried:
         raise ConflictError(f"{seen.policy} is {seen.state} and did not try {threshold}")
-    after = replace(seen, state=State.EARNED, threshold=threshold, tried=())
+    offered = threshold if seen.offered is None else min(seen.offered, threshold)
+    after = replace(seen, state=State.EARNED, threshold=threshold, offered=offered, tried=())
     return _move(connection, seen, after, "rights.grant", who, why, now_ms, detail)
 
 
@@ -253,6 +257,12 @@ def read_watched(connection: Connection, bundle: str) -> dict[str, dict[str, Any
     """What was last seen of each policy's right, with `looked_at_ms`."""
     rows = connection.execute(select(rights_watched).where(rights_watched.c.bundle == bundle))
     return {row.policy: {**row.figures, "looked_at_ms": row.looked_at_ms} for row in rows}
+
+
+def _beside(connection: Connection, policy: str) -> bool:
+    """Whether an add-on scores this policy."""
+    live = select(addons.c.policy).where(addons.c.policy == policy, addons.c.ended_at_ms.is_(None))
+    return connection.execute(live).first() is not None
 
 
 def _move(

@@ -16,13 +16,14 @@ from stallwart.replay.session import Session
 from stallwart.replay.stored import Window
 from stallwart.replay.verify import verify
 from stallwart.serving.runtime import BundleRuntime
-from stallwart.store import rulebooks
+from stallwart.store import rights, rulebooks
 from stallwart.store.database import reading, writing
 from stallwart.store.photos import PhotoStore
 from stallwart.store.tables import candidates
 from tests.replay.served import market_listings
 
 KNIVES = Policy(id="knives", title="Knives", covers="Blades.", prevalence=0.01)
+LAXEST = 0.5  # score from which it would block
 
 
 @pytest.fixture
@@ -40,10 +41,15 @@ def addon_for(runtime):
     )
 
 
-def move(engine, book, seen, places=None):
-    with writing(engine) as connection:
-        books = book if isinstance(book, list) else [book]
-        rulebooks.move(connection, books, seen=seen, who="ana", why="the law", now_ms=1, places=places)
+def move(connection, books, seen, places=None):
+    rulebooks.move(connection, books, seen=seen, who="ana", why="the law", now_ms=1, places=places)
+
+
+def begin_to_earn(connection, runtime):
+    """The attempt to earn a right that comes with an add-on."""
+    first = rights.Right(runtime.digest, "knives", rights.State.NONE, 0.9, None, None, "new", 1)
+    rights.adopt(connection, [first], who="ana", now_ms=1)
+    rights.start_earning(connection, first, [LAXEST], who="ana", why="the law", now_ms=1)
 
 
 def until(make, holds, seconds=30.0):
@@ -67,7 +73,9 @@ def test_a_policy_comes_and_goes_while_a_service_runs_and_every_decision_replays
     begun = rulebook.begin(runtime.bundle.taxonomy)
     book = rulebook.add(begun, KNIVES)
     place = write_addon(addon, tmp_path / "shelf")
-    move(engine, [begun, book], 0, {"knives": (addon.digest, str(place))})
+    with writing(engine) as connection:  # as `policy add` does it
+        move(connection, [begun, book], 0, {"knives": (addon.digest, str(place))})
+        begin_to_earn(connection, runtime)
 
     def again(one):
         return service.client.post("/v1/decisions?rescan=true", json={"listing": one, "rescan": True}).json()
@@ -80,6 +88,7 @@ def test_a_policy_comes_and_goes_while_a_service_runs_and_every_decision_replays
         assert (after["action"], after["policies"]) == (before["action"], before["policies"])
         assert after["taxonomy"] == book.digest != before["taxonomy"]
         assert after["thresholds"]["knives"] == {"block": None, "review": None}
+    assert any(one["scores"].get("knives", 0) >= LAXEST for one in second), "it would block some of them"
     with reading(engine) as connection:
         asked = connection.execute(select(candidates.c.decision_id)).scalars().all()
     scored = {one["decision_id"] for one in second if "knives" in one["scores"]}
@@ -87,7 +96,8 @@ def test_a_policy_comes_and_goes_while_a_service_runs_and_every_decision_replays
     assert len(scored) >= 4  # those with words: the head reads nothing else
 
     retired = rulebook.retire(book, "knives")
-    move(engine, retired, 2)
+    with writing(engine) as connection:
+        move(connection, [retired], 2)
     until(lambda: again(listings[0]), lambda one: one["addons"] == [])
 
     photos = PhotoStore(str(settings.data_dir / "photos"))

@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 
 from stallwart.core.errors import ConfigError, ConflictError, DataError, NotFoundError
 from stallwart.store import audit
@@ -13,6 +14,7 @@ from stallwart.store.rights import (
     State,
     acting,
     adopt,
+    asking,
     changed_since,
     earning,
     grant,
@@ -21,6 +23,7 @@ from stallwart.store.rights import (
     start_earning,
     withdraw,
 )
+from stallwart.store.tables import addons
 
 BUNDLE, NOW = "b" * 64, 1_000
 TOBACCO = Right(BUNDLE, "tobacco", State.CERTIFIED, 0.9, 0.8, 0.8, "as its certificate says", NOW)
@@ -89,6 +92,21 @@ def test_a_right_is_earned_at_a_threshold_that_was_tried(house):
     assert right(house, "drugs") == earned
     again = moved(house, start_earning, moved(house, withdraw, earned), [0.9])
     assert again.attempt == 2, "attempts are counted, since they share one budget of error"
+
+
+def test_what_an_addon_scores_asks_in_live_decisions_only_once_it_has_acted(house):
+    knives = Right(BUNDLE, "knives", State.NONE, 0.9, None, None, "new", NOW)
+    named = {"digest": "a" * 64, "policy": "knives", "place": "/a", "version": 2, "added_at_ms": NOW}
+    with writing(house) as connection:
+        connection.execute(insert(addons).values(named))
+        adopt(connection, [knives], who="ana", now_ms=NOW)
+    begun = moved(house, start_earning, knives, [0.5, 0.7])
+    assert asking([begun]) == {}
+    assert asking([moved(house, withdraw, begun)]) == {}, "an attempt that was stopped blocked nothing"
+    begun = moved(house, start_earning, right(house, "knives"), [0.5, 0.7])
+    assert asking([begun]) == {}
+    fallen = moved(house, withdraw, moved(house, grant, begun, 0.7, detail={}))
+    assert asking([fallen]) == {BUNDLE: {"knives": 0.7}}, "what it blocked goes to review"
 
 
 def test_nobody_moves_what_somebody_else_has_moved(house):
