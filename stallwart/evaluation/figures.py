@@ -93,7 +93,7 @@ FIGURES = {
     "precision": "Share of the calls at the certified threshold that break this very policy.",
     "recall": "Share of the policy's violations that the certified threshold catches.",
     "recall_at_wanted": "Highest recall whose precision on these rows meets the wanted one (chosen on them).",
-    "precision_in_100": "Share of violations among the 100 listings with the highest scores.",
+    "precision_in_100": "Share of violations among the 100 listings with the highest scores, of 200 or more.",
     "precision_in_positives": "The same among as many listings as there are violations.",
     "false_alarms": "Neutral listings that the certified threshold calls.",
     "review_share": "Share of listings sent to a person and not blocked.",
@@ -216,7 +216,8 @@ def ranking_figures(ranking: Ranking, draws: Draws, wanted: float) -> dict[str, 
     """
     places = ranking.order[ranking.positive]  # rows of the positives
     curves = [ranking.curve(weights) for weights in draws.weights]
-    hundred = np.full(draws.counts.shape[1], 100.0)
+    # Of fewer than 200 listings the first 100 are no top of an order
+    hundred = np.full(draws.counts.shape[1], 100.0 if len(ranking.order) >= 200 else np.nan)
     values = {
         "average_precision": [area(*curve) for curve in curves],
         "recall_at_wanted": [recall_at(*curve, wanted) for curve in curves],

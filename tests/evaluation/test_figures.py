@@ -9,6 +9,7 @@ from stallwart.evaluation.figures import (
     PER_NEUTRAL,
     Costs,
     Drawn,
+    Figure,
     Gates,
     macro,
     policy_figures,
@@ -182,3 +183,23 @@ def test_numbers_are_written_as_people_read_them(make_scored):
     assert (number(1234.5, PER_NEUTRAL), number(0.52, PER_NEUTRAL), change(0.25)) == ("1,234", "0.5", "+0.25")
     assert interval(figure).startswith("[0.")
     assert " of " in count(figure)
+
+
+def test_an_interval_is_written_with_as_many_decimals_at_both_ends_and_only_where_it_is_known():
+    assert interval(Figure(0.0098, 0.0095, 0.0102, 9, 1)) == "[0.009–0.010]"
+    assert interval(Figure(0.4, 0.005, 0.8, 9, 1)) == "[0.005–0.800]"
+    assert interval(Figure(1.0, 0.998, 1.0, 9, 1)) == "[0.998–1.000]"
+    assert interval(Figure(1.0, 1.0, 1.0, 120, 5)) == "[not known: all resamples agree]"
+    assert interval(Figure(20.0, 20.0, 20.0, 120, 5, PER_NEUTRAL)) == "[not known: all resamples agree]"
+
+
+def test_a_perfect_order_of_few_violations_is_not_shown_as_certain(make_scored):
+    scored = make_scored(120, skill=60.0)
+    drawn = policy_figures(scored, 0, GATES, Costs(), draw(scored, 50))
+    assert "not known" in interval(drawn["average_precision"].pair().measured)
+
+
+def test_the_first_hundred_of_few_listings_are_no_figure(make_scored):
+    few, many = (make_scored(n) for n in (199, 200))
+    found = [policy_figures(one, 0, GATES, Costs(), draw(one, 20))["precision_in_100"] for one in (few, many)]
+    assert [number(one.pair().measured.value) == "–" for one in found] == [True, False]

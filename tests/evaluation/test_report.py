@@ -121,7 +121,7 @@ def test_calls_that_were_right_less_often_than_wanted_are_not_called_few(evaluat
 def test_every_figure_in_markdown_comes_with_interval_and_count(evaluation):
     lines = [line for line in render_markdown(evaluation).splitlines() if line.startswith("| Alcohol")]
     assert len(lines) >= 4
-    assert re.search(r"\d\.\d\d \[\d\.\d\d–\d\.\d\d\] \(\d+ of \d+\)", lines[1])
+    assert re.search(r"\d\.\d\d \[\d\.\d\d+–\d\.\d\d+\] \(\d+ of \d+\)", lines[1])
     assert "&lt;script&gt;" in render_markdown(evaluation)
     assert "<script>" not in render_markdown(evaluation)
 
