@@ -5,11 +5,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import audit_sample, shared
-from stallwart.cli.database import moment, ready_database
+from stallwart.cli.database import moment, ready_database, shortly
 from stallwart.core.errors import ConfigError, GateError
 
 if TYPE_CHECKING:
@@ -96,8 +95,10 @@ def list_(
         return
     table = Table(Column("number", justify="right"), "at", "who", "act", "subject", "why")
     for one in entries:
-        table.add_row(str(one.number), moment(one.at_ms), one.who, one.act, one.subject[:16], one.why)
-    Console(highlight=False, markup=False).print(table if entries else "no entries")
+        table.add_row(
+            str(one.number), shortly(moment(one.at_ms)), one.who, one.act, one.subject[:40], one.why
+        )
+    shared.console().print(table if entries else "no entries")
 
 
 def _head(text: str | None) -> tuple[int, str] | None:

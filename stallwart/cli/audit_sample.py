@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
@@ -124,7 +123,7 @@ def _print(told: list[Figures], title: str) -> None:
             f"{one.waiting:,}",
             *map(shown, (one.audit.prevalence, one.audit.recall, one.audit.precision)),
         )
-    console = Console(highlight=False, markup=False)
+    console = shared.console()
     console.print(table if told else "Nothing was decided in this time.")
     for one in told:
         for note in one.notes:
@@ -155,7 +154,7 @@ def _print_plan(told: "Look") -> None:
     for policy, least in now.plan.blocks.items():
         table.add_row(f"block by {policy}", "any", f"at least {least:.3g}")
     table.add_row("block by others", "any", f"at least {now.plan.new_blocks:.3g}")
-    console = Console(highlight=False, markup=False)
+    console = shared.console()
     console.print(f"plan {now.version} of {moment(now.made_at_ms)}: {now.why}")
     console.print(table)
     expected = "not known yet" if told.expected is None else f"about {told.expected:,.0f}"

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
@@ -82,7 +81,7 @@ def _print(test: "Backtest") -> None:
     from stallwart.loop.page import headline, interval
     from stallwart.loop.summary import gains, lines
 
-    console = Console(highlight=False)
+    console = shared.console()
     month = test.months[-1].name
     table = Table(title=f"Average precision in {month}", title_justify="left")
     for name in ("how it learned", "average precision", "reviews in all"):

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -101,12 +100,12 @@ def list_(as_json: shared.AsJson = False) -> None:
         table.add_row(
             fact["digest"][:12],
             fact["is"] or "",
-            fact["registered"],
+            shortly(fact["registered"]),
             _average_precision(fact["report"]),
             (fact["parent"] or "")[:12],
             fact["place"],
         )
-    Console(highlight=False, markup=False).print(table if facts else "no bundles; see: stallwart bundles add")
+    shared.console().print(table if facts else "no bundles; see: stallwart bundles add")
 
 
 @app.command()

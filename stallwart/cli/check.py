@@ -65,7 +65,7 @@ def check(
 
 
 def _print(found: Findings, rejects: list[Reject], labels: tuple[str, ...]) -> None:
-    console = Console(highlight=False)
+    console = shared.console()
     console.print(
         f"{found.listings:,} listings with a label and a date, of {found.rows:,} rows with "
         f"{found.photos:,} photos."
@@ -110,9 +110,10 @@ def _policies(found: Findings) -> Table:
 
 
 def _months(found: Findings, labels: tuple[str, ...]) -> Table:
-    table = Table("label", title="Listings in each month")
+    years = sorted({month[:4] for month in found.months})
+    table = Table("label", title=f"Listings in each month of {', '.join(years)}", box=None)
     for month in found.months:
-        table.add_column(month[2:], justify="right")
+        table.add_column(month[5:] if len(years) == 1 else f"{month[2:4]}\n{month[5:]}", justify="right")
     for place, label in enumerate(labels):
         table.add_row(label, *(f"{counts[place]:,}" for counts in found.months.values()))
     return table

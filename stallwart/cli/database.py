@@ -56,3 +56,8 @@ def wall_ms() -> int:
 def moment(at_ms: int | None) -> str | None:
     """A stored time as people and machines read it, in UTC; None stays None."""
     return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def shortly(at: str | None) -> str:
+    """Such a time as a table shows it, in UTC to the minute."""
+    return "" if at is None else at[:16].replace("T", " ")

@@ -4,11 +4,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 from stallwart.core.errors import ConfigError, GateError
 
 if TYPE_CHECKING:
@@ -112,16 +111,29 @@ def _erase(kind: str, name: str, why: str, who: str | None, yes: bool, as_json: 
         from stallwart.store import erasing
 
         found = erasing.preview(engine, _kind(kind), name)
-        shared.say(
-            f"{found.listings:,} listings, {found.revisions:,} revisions, {found.decisions:,} decisions,"
-            f" {found.photos:,} photos go; {found.shared:,} photos stay, since other listings show them"
-        )
-        if not yes and not typer.confirm("Erase this for good?", default=False, err=True):
-            raise GateError("nothing was erased")
+        if found.revisions or found.decisions or found.views:
+            shared.say(
+                f"{found.listings:,} listings, {found.revisions:,} revisions, {found.decisions:,} decisions,"
+                f" {found.photos:,} photos go; {found.shared:,} photos stay, since other listings show them"
+            )
+            question = "Erase this for good?"
+        else:
+            shared.say(f"nothing is stored of a {kind} {name!r}")
+            question = "Keep what comes under this id from being published all the same?"
+        if not yes and not _agreed(question):
+            raise GateError("nothing was erased; without a terminal to ask on, give --yes")
         tools = _tools(engine, settings)
         done = erasing.erase(engine, tools, _kind(kind), name, who=shared.operator(who), why=why)
         _keep(engine, settings)
     _show([done], as_json)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return typer.confirm(question, default=False, err=True)
+    except typer.Abort:  # nobody is there to answer
+        shared.say("")
+        return False
 
 
 def _kind(kind: str) -> "Kind":
@@ -155,10 +167,11 @@ def _show(found: list["Erasure"], as_json: bool) -> None:
     )  # fmt: skip
     for one in found:
         table.add_row(
-            one.erasure_id, one.kind, moment(one.began_at_ms), moment(one.ended_at_ms) or "goes on",
-            f"{sum(one.counts.values()):,}", str(one.waiting), str(one.entry or ""), one.why,
+            one.erasure_id, one.kind, shortly(moment(one.began_at_ms)),
+            shortly(moment(one.ended_at_ms)) or "goes on", f"{sum(one.counts.values()):,}", str(one.waiting),
+            str(one.entry or ""), one.why,
         )  # fmt: skip
-    Console(highlight=False, markup=False).print(table if found else "no erasures")
+    shared.console().print(table if found else "no erasures")
     if any(one.waiting for one in found):
         shared.say(
             "photos that came within 15 minutes wait: a running service deletes them, or run later:"

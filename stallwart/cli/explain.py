@@ -72,7 +72,7 @@ def _facts(explanation: Explanation, policies: tuple[str, ...]) -> dict[str, obj
 
 
 def _print(explanation: Explanation, scorer: Scorer) -> None:
-    console, scored = Console(highlight=False), explanation.scored
+    console, scored = shared.console(), explanation.scored
     listing = scored.embedded.listing
     console.print(
         Text(f"{listing.listing_id}: {scored.ruling.action.value}, {scored.ruling.reason}", style="bold")

@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 from stallwart.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,10 +86,10 @@ def list_(as_json: shared.AsJson = False) -> None:
     for fact in facts:
         per_minute = f"{fact['per_minute']:,}" if fact["per_minute"] else "no limit"
         table.add_row(
-            fact["key_id"], fact["name"], " ".join(fact["scopes"]), per_minute, fact["expires"] or "never",
-            fact["state"],
+            fact["key_id"], fact["name"], " ".join(fact["scopes"]), per_minute,
+            shortly(fact["expires"]) or "never", fact["state"],
         )  # fmt: skip
-    Console(highlight=False, markup=False).print(table if facts else "no keys; see: stallwart keys create")
+    shared.console().print(table if facts else "no keys; see: stallwart keys create")
 
 
 @app.command()

@@ -70,13 +70,16 @@ def main() -> None:
     asked = sys.argv[1] if len(sys.argv) > 1 else None
     app = build(asked if asked in (*COMMANDS, *GROUPS) else None)
     try:
-        code = app(standalone_mode=False)  # None, or what typer makes of --help and of Ctrl-C
+        # None, or what typer makes of --help and of Ctrl-C
+        code = app(standalone_mode=False, prog_name="stallwart")
     except StallwartError as err:
         print(f"error[{err.code}]: {err}", file=sys.stderr)  # noqa: T201
         sys.exit(err.exit_code)
     except typer.TyperException as err:  # an unknown option, a missing argument, a value of a wrong type
         said = " ".join(err.format_message().split()).rstrip(".")
-        print(f"error[{ConfigError.code}]: {said}. See: stallwart --help", file=sys.stderr)  # noqa: T201
+        stop = "" if said.endswith(("?", "!")) else "."
+        asked_of = getattr(getattr(err, "ctx", None), "command_path", "stallwart")
+        print(f"error[{ConfigError.code}]: {said}{stop} See: {asked_of} --help", file=sys.stderr)  # noqa: T201
         sys.exit(ConfigError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 from stallwart.core import rulebook
 from stallwart.core.errors import ConfigError
 from stallwart.core.rulebook import Move, Rulebook, Standing
 from stallwart.core.taxonomy import Policy, read_taxonomy
 from stallwart.dataset.columns import Columns
+from stallwart.dataset.rejects import Rejects
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -82,7 +82,7 @@ def add(
         from stallwart.model.addon import write_addon
         from stallwart.store import rulebooks
         from stallwart.store.database import writing
-        from stallwart.training.newpolicy import Stock, make_addon
+        from stallwart.training.newpolicy import FEW, Stock, make_addon
 
         beside, book, seen = _start(engine, bundle)
         new = [one for one in given if _is_new(one, book)]
@@ -97,7 +97,10 @@ def add(
             if one.id not in {entry.policy.id for entry in book.entries}:
                 book = rulebook.add(book, one)
                 books.append(book)
-        stock = Stock(tuple(examples or ()), tuple(against or ()), Columns.parse(columns), traffic)
+        rejects = Rejects.within(settings)
+        stock = Stock(
+            tuple(examples or ()), tuple(against or ()), Columns.parse(columns), traffic, rejects=rejects
+        )
         now_ms = wall_ms()
         made = {
             one.id: make_addon(one, book, beside, stock, engine, settings, now_ms, shared.show_progress)
@@ -107,6 +110,7 @@ def add(
             "changed": yes,
             "version": book.version,
             "beside": beside.digest,
+            "left_out": {f"{kind}: {reason}": n for (kind, reason), n in rejects.counts.items()},
             "policies": {
                 name: {"addon": one.digest, "review": one.review, **one.card} for name, one in made.items()
             },
@@ -134,6 +138,13 @@ def add(
             for name, one in made.items()
         ],
     )
+    for reason, count in facts["left_out"].items():
+        shared.say(f"left out or cut, {reason}: {count:,}")
+    for name, one in made.items():
+        if examples and one.card["examples"] < FEW:
+            shared.say(
+                f"{name}: {one.card['examples']} examples are few; with less than {FEW} it finds little"
+            )
 
 
 @app.command()
@@ -238,7 +249,7 @@ def list_(
             entry.policy.id, str(entry.standing), str(entry.since), ", ".join(entry.origin),
             (fact["addon"] or "")[:12], f"{fact['candidates']:,}",
         )  # fmt: skip
-    Console(highlight=False, markup=False).print(table)
+    shared.console().print(table)
 
 
 @app.command()
@@ -273,10 +284,10 @@ def history(as_json: shared.AsJson = False) -> None:
     table = Table("version", "when", "move", "from", "to", "who", "why")
     for fact in facts:
         table.add_row(
-            str(fact["version"]), fact["at"], fact["move"], ", ".join(fact["old"]), ", ".join(fact["new"]),
-            fact["who"] or "", fact["why"] or "",
+            str(fact["version"]), shortly(fact["at"]), fact["move"], ", ".join(fact["old"]),
+            ", ".join(fact["new"]), fact["who"] or "", fact["why"] or "",
         )  # fmt: skip
-    Console(highlight=False, markup=False).print(table if facts else "the rulebook was never changed")
+    shared.console().print(table if facts else "the rulebook was never changed")
 
 
 def as_toml(book: Rulebook) -> str:

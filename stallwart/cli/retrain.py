@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
@@ -115,7 +114,7 @@ def _facts(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _print(outcome: "Outcome") -> None:
-    console = Console(highlight=False)
+    console = shared.console()
     total = sum(outcome.labels.values())
     console.print(f"{total:,} labels, {outcome.held_back:,} of them held back")
     if outcome.gate is not None:

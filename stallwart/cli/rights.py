@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 from stallwart.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,9 +50,9 @@ def list_(bundle: OfBundle = None, as_json: shared.AsJson = False) -> None:
     for one in rights:
         table.add_row(
             one.policy, one.state.value, "-" if one.threshold is None else f"{one.threshold:.3f}",
-            f"{one.target:.2f}", moment(one.since_ms), *_seen(watched.get(one.policy)),
+            f"{one.target:.2f}", shortly(moment(one.since_ms)), *_seen(watched.get(one.policy)),
         )  # fmt: skip
-    Console().print(table)
+    shared.console().print(table)
 
 
 @app.command()
@@ -78,7 +77,8 @@ def withdraw(
         right = _one(engine, bundle, policy)
         with writing(engine) as connection:
             after = store.withdraw(connection, right, who=shared.operator(who), why=why, now_ms=wall_ms())
-    _print(after, f"{policy} no longer acts alone", as_json)
+    acted = "no longer acts alone" if right.state.acts else "no longer earns a right; it did not act alone"
+    _print(after, f"{policy} {acted}", as_json)
 
 
 @app.command()

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 
 if TYPE_CHECKING:
     from stallwart.core.rollout import Rollout
@@ -98,7 +98,7 @@ def status(
             shared.print_json(read(engine, rollout_id))
             return
         if not watch:
-            Console().print(_shown(read(engine, rollout_id), every))
+            shared.console().print(_shown(read(engine, rollout_id), every))
             return
         with Live(auto_refresh=False) as live:
             while True:
@@ -187,10 +187,10 @@ def history(as_json: shared.AsJson = False) -> None:
             row.rollout_id,
             row.challenger[:12],
             _stage(row.stage.value),
-            moment(row.step_since_ms),
+            shortly(moment(row.step_since_ms)),
             row.reason,
         )
-    Console().print(table if rows else "there was no rollout yet; stallwart rollout start begins one")
+    shared.console().print(table if rows else "there was no rollout yet; stallwart rollout start begins one")
 
 
 def _act(

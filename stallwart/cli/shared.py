@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.settings import Settings
@@ -29,6 +30,8 @@ from stallwart.dataset.columns import Columns
 from stallwart.model.material import Sources
 
 T = TypeVar("T")
+
+_LONGEST_LINE = 10_000
 
 Listings = Annotated[
     list[Path],
@@ -152,6 +155,27 @@ def sources(
         train_until=day(train_until, "--train-until"),
         validate_until=day(validate_until, "--validate-until"),
     )
+
+
+class _Whole(Console):
+    """A console that cuts nothing: a cell goes on in the next line, and off a terminal no line ends early."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, markup=False)
+        if not self.is_terminal:
+            self.width = _LONGEST_LINE
+
+    def print(self, *shown: Any, **options: Any) -> None:
+        """Print what was made, tables with every letter of their cells."""
+        for table in shown:
+            for column in table.columns if isinstance(table, Table) else ():
+                column.overflow = "fold"
+        super().print(*shown, **options)
+
+
+def console() -> Console:
+    """Where results for people go: stdout."""
+    return _Whole()
 
 
 def show_progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
@@ -99,7 +98,7 @@ def _enough(one: "Certificate") -> str:
 
 
 def _print(trained: "Trained") -> None:
-    console = Console()
+    console = shared.console()
     table = Table(title="What each policy may do alone", title_justify="left")
     for name in ("policy", "may act alone", "precision at live shares", "at recall", "what would be enough"):
         table.add_column(name, overflow="fold")
@@ -116,21 +115,19 @@ def _print(trained: "Trained") -> None:
     console.print(table)
     counted = {name: figures for name, figures in trained.origins.items() if figures["policies"]}
     if not counted:
-        console.print("no month has a policy with enough positives to average over", highlight=False)
+        console.print("no month has a policy with enough positives to average over")
     for name, figures in counted.items():
         figure = figures["macro_average_precision"]
         console.print(
             f"scored {name}: macro average precision {figure:.3f} over {figures['policies']} policies with"
             f" enough positives, {figures['rows']:,} rows",
-            highlight=False,
         )
     if (cost := trained.int8) is not None:
         console.print(
             f"8-bit encoders: macro average precision on {cost['rows']:,} validation rows"
             f" {cost['average_precision_int8']:.3f}, was {cost['average_precision']:.3f}; mean cosine"
             f" {cost['text_cosine']:.3f} (text), {cost['photo_cosine']:.3f} (photo)",
-            highlight=False,
         )
     for reason, count in trained.skipped.items():
         shared.say(f"left out, {reason}: {count:,}")
-    console.print(f"bundle {trained.bundle.digest[:12]} in {trained.bundle.folder}", highlight=False)
+    console.print(f"bundle {trained.bundle.digest[:12]} in {trained.bundle.folder}")

@@ -5,7 +5,6 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stallwart.cli import shared
@@ -90,9 +89,7 @@ def list_(as_json: shared.AsJson = False) -> None:
     table = Table("name", "role", "policies", "languages", "state")
     for one in facts:
         table.add_row(one["name"], one["role"], _many(one["skills"]), _many(one["languages"]), one["state"])
-    Console(highlight=False, markup=False).print(
-        table if facts else "no accounts; see: stallwart users add --help"
-    )
+    shared.console().print(table if facts else "no accounts; see: stallwart users add --help")
 
 
 @app.command()

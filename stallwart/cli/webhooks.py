@@ -5,11 +5,10 @@ import secrets
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from stallwart.cli import shared
-from stallwart.cli.database import moment, ready_database, wall_ms
+from stallwart.cli.database import moment, ready_database, shortly, wall_ms
 from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.errors import ConfigError, GateError
 
@@ -88,11 +87,9 @@ def list_(as_json: shared.AsJson = False) -> None:
     table = Table(Column("id", no_wrap=True), "url", "actions", "waiting", "oldest", "dead")
     for hook, of in hooks:
         actions = " ".join(_told(hook))
-        waiting, oldest, dead = f"{of.waiting:,}", moment(of.oldest_ms) or "", f"{of.dead:,}"
+        waiting, oldest, dead = f"{of.waiting:,}", shortly(moment(of.oldest_ms)), f"{of.dead:,}"
         table.add_row(hook.webhook_id, hook.url, actions, waiting, oldest, dead)
-    Console(highlight=False, markup=False).print(
-        table if hooks else "no webhooks; see: stallwart webhooks add"
-    )
+    shared.console().print(table if hooks else "no webhooks; see: stallwart webhooks add")
 
 
 @app.command()
@@ -159,11 +156,11 @@ def dead(
         Column("delivery", no_wrap=True), "webhook", "listing", "decision", "given up", "attempts", "why"
     )
     for one in letters:
-        ended, attempts = moment(one.ended_at_ms), str(one.attempts)
+        ended, attempts = shortly(moment(one.ended_at_ms)), str(one.attempts)
         table.add_row(
             one.delivery_id, one.webhook_id, one.listing_id, one.decision_id, ended, attempts, one.last_error
         )
-    Console(highlight=False, markup=False).print(table if letters else "no dead letters")
+    shared.console().print(table if letters else "no dead letters")
 
 
 @app.command()

@@ -14,10 +14,14 @@ import re
 import tomllib
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stallwart.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 NEUTRAL = "neutral"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -49,6 +53,9 @@ class Policy(BaseModel):
                 f"policy id {self.id!r} must be lower case letters, digits and _ and not {NEUTRAL!r}"
             )
         return self
+
+
+_KEYS = tuple(name for name in Policy.model_fields if name != "id")
 
 
 class Taxonomy(BaseModel):
@@ -108,17 +115,41 @@ def read_taxonomy(path: Path) -> Taxonomy:
             content = tomllib.load(file)
     except OSError as err:
         raise ConfigError(
-            f"{path}: cannot be read ({err.strerror}); pass the policy file with --policies"
+            f"{path}: cannot be read ({err.strerror}); name a file as `stallwart sample` writes policies.toml"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path}: is not valid TOML: {err}") from None
     tables = content.get("policies")
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise ConfigError(f"{path}: needs a table [policies.<id>] for each policy")
+    policies, wrong = [], []
+    for name, table in tables.items():
+        try:
+            policies.append(Policy.model_validate({**table, "id": name}))
+        except ValidationError as err:
+            wrong += [f"policy {name!r}: {_said(fault)}" for fault in err.errors()]
     try:
-        return Taxonomy(policies=tuple(Policy(id=name, **table) for name, table in tables.items()))
+        if not wrong:
+            return Taxonomy(policies=tuple(policies))
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {where + ': ' if where else ''}{message}") from None
+        wrong = [_said(fault) for fault in err.errors()]
+    raise ConfigError(f"{path}: {'; '.join(wrong)}")
+
+
+def _said(fault: "ErrorDetails") -> str:
+    """A fault in the words of whoever wrote the file."""
+    key, bound = ".".join(str(part) for part in fault["loc"]), fault.get("ctx", {})
+    given = f", not {fault['input']!r:.60}"
+    words = {
+        "missing": f"{key} is missing",
+        "extra_forbidden": f"no key is called {key!r}; there are: {', '.join(_KEYS)}",
+        "greater_than": f"{key} has to be above {bound.get('gt')}{given}",
+        "less_than": f"{key} has to be below {bound.get('lt')}{given}",
+        "string_too_short": f"{key} is empty",
+        "string_too_long": f"{key} is longer than {bound.get('max_length')} characters",
+        "string_type": f"{key} has to be a text{given}",
+        "float_type": f"{key} has to be a number{given}",
+        "float_parsing": f"{key} has to be a number{given}",
+        "finite_number": f"{key} has to be a number{given}",
+    }
+    return words.get(fault["type"], fault["msg"].removeprefix("Value error, "))

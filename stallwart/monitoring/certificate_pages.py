@@ -96,7 +96,8 @@ def take(ask: Ask) -> Answer:
         right = _seen(ask, read_right(connection, ask.form.get("bundle"), ask.form.get("policy")))
         why = ask.form.get("why").strip()
         withdraw(connection, right, who=ask.user.name, why=why, now_ms=ask.now_ms)
-    return Answer.redirect(_PATH, f"{right.policy} no longer acts alone; the service follows within seconds")
+    acted = "acts alone" if right.state.acts else "earns a right"
+    return Answer.redirect(_PATH, f"{right.policy} no longer {acted}; the service follows within seconds")
 
 
 def earn(ask: Ask) -> Answer:

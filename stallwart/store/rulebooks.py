@@ -16,6 +16,7 @@ from stallwart.store import audit
 from stallwart.store.tables import addons, candidates, rulebooks, tasks
 from stallwart.store.tasks import OF_THE_QUEUE, Kind, State
 
+_BEGUN = "as the bundle was trained, before the first change"
 _LIVE = (State.OPEN.value, State.CLAIMED.value)
 
 
@@ -132,7 +133,7 @@ def move(
         books: version after version, from the one after `seen`.
         seen: the version that they start from; 0 where none was written.
         who: for the audit log.
-        why: for the audit log.
+        why: for the audit log, of the moves; of the version that there was before them it says what that is.
         now_ms: milliseconds since 1970.
         places: digest and folder of each policy's add-on that comes in.
 
@@ -160,7 +161,7 @@ def move(
             total.ended + made.ended,
             total.added + made.added,
         )
-        _log(connection, book, made, who, why, now_ms)
+        _log(connection, book, made, who, _BEGUN if book.step.move is Move.BEGIN else why, now_ms)
     return total
 
 

@@ -1,7 +1,7 @@
 """Listings -> an add-on for a policy beside a bundle: read, embedded and fitted as `policy add` does it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -41,6 +41,7 @@ class Stock:
         columns: names of the columns.
         traffic: listings that are drawn from stored traffic where no files are given.
         seed: of that draw.
+        rejects: counts what cannot be read of the files.
     """
 
     examples: tuple[Path, ...]
@@ -48,6 +49,7 @@ class Stock:
     columns: Columns
     traffic: int = 1000
     seed: int = 0
+    rejects: Rejects = field(default_factory=Rejects)
 
 
 def make_addon(
@@ -79,12 +81,12 @@ def make_addon(
     cache = EmbeddingCache(settings.cache_dir)
     try:
         embedder = Scorer(bundle, settings, cache).embedder
-        shown = list(_from_files(stock.examples, stock.columns, settings))
+        shown = list(_from_files(stock.examples, stock, settings))
         if stock.examples and not shown:
             raise DataError(f"{stock.examples[0]}: holds no listing that can be read")
         taken = {one.listing_id for one in shown}
         others = (
-            _from_files(stock.against, stock.columns, settings)
+            _from_files(stock.against, stock, settings)
             if stock.against
             else _stored(engine, stock, settings, now_ms)
         )
@@ -113,10 +115,10 @@ def _features(embedder: Embedder, listings: Iterable[Listing], track: Track) -> 
     return collect(embedded, embedder.text.spec.d, embedder.photo.spec.d)[1]
 
 
-def _from_files(paths: tuple[Path, ...], columns: Columns, settings: Settings) -> Iterator[Listing]:
+def _from_files(paths: tuple[Path, ...], stock: Stock, settings: Settings) -> Iterator[Listing]:
     if paths:
         files = listing_files(paths)
-        yield from read_listings(files, columns, settings, Rejects.within(settings), decode=False)
+        yield from read_listings(files, stock.columns, settings, stock.rejects, decode=False)
 
 
 def _stored(engine: Engine, stock: Stock, settings: Settings, now_ms: int) -> Iterator[Listing]:

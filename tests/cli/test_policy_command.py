@@ -63,6 +63,23 @@ def test_a_policy_is_shown_then_taken_in_and_retired_when_asked(policy, knives, 
     assert "holds no policy that is new" in gone.err
 
 
+def test_examples_that_cannot_be_read_are_counted_and_few_are_said_to_be_few(policy, knives, examples):
+    good = json.dumps({"listing_id": "K1", "title": "Sharp switchblade knife"})
+    examples.write_text(good + '\n{"listing_id": "K2", "title\n' + json.dumps({"title": "no id"}) + "\n")
+    said = policy("add", knives, "--examples", examples, *policy.against, *WHY)
+    assert said.code == 0, said.err
+    assert "left out or cut, row: not valid JSON: 1" in said.err
+    assert "left out or cut, row: no listing_id: 1" in said.err
+    assert "1 examples are few; with less than 5" in said.err
+
+
+def test_the_first_version_has_a_reason_of_its_own(policy, knives, examples):
+    assert policy("add", knives, "--examples", examples, *policy.against, *WHY, "--yes").code == 0
+    second, first = policy("history", "--json", bundle=False).facts
+    assert second["why"] == "the law of 1 May"
+    assert first["why"] == "as the bundle was trained, before the first change"
+
+
 def test_a_rulebook_without_a_champion_says_what_to_do(policy, knives):
     said = policy("add", knives, *WHY, bundle=False)
     assert said.code == 2

@@ -1,6 +1,7 @@
 """`stallwart rights`, as an operator meets it."""
 
 import json
+import re
 
 import pytest
 
@@ -21,8 +22,11 @@ def house(tmp_path, monkeypatch, here):
 
 
 @pytest.mark.usefixtures("house")
-def test_rights_are_listed_withdrawn_and_earned(here):
+def test_rights_are_listed_withdrawn_and_earned(here, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # of no terminal: nothing is cut there
     shown = here("rights", "list")
+    assert "…" not in shown.out
+    assert re.search(r"tobacco +certified .* \d{4}-\d\d-\d\d \d\d:\d\d ", shown.out)
     assert shown.code == 0
     assert "tobacco" in shown.out
     assert "certified" in shown.out
@@ -33,6 +37,8 @@ def test_rights_are_listed_withdrawn_and_earned(here):
     assert (told["state"], told["attempt"], told["tried"]) == ("earning", 1, [0.9, 0.95])
     states = {one["policy"]: one["state"] for one in json.loads(here("rights", "list", "--json").out)}
     assert states == {"drugs": "none", "tobacco": "earning"}
+    stopped = here("rights", "withdraw", "tobacco", "--why", "not now")
+    assert "tobacco no longer earns a right; it did not act alone" in stopped.err
 
 
 @pytest.mark.usefixtures("house")

@@ -66,8 +66,25 @@ def test_a_wrong_policy_file_is_refused_with_its_reason(tmp_path, content, said)
         read_taxonomy(path)
 
 
-def test_a_policy_file_that_is_not_there_says_how_to_pass_one(tmp_path):
-    with pytest.raises(ConfigError, match="--policies"):
+def test_all_that_is_wrong_with_a_policy_file_is_said_at_once_with_the_policies_names(tmp_path):
+    path = tmp_path / "policies.toml"
+    path.write_text(
+        "[policies.wine]\ntitle='x'\nprevalence=0.1\ncover='y'\nprecision=1.5\n"
+        "[policies.beer]\nprevalence='much'\n"
+    )
+    with pytest.raises(ConfigError) as said:
+        read_taxonomy(path)
+    for words in (
+        "policy 'wine': no key is called 'cover'; there are: title, covers, precision, prevalence",
+        "policy 'wine': precision has to be below 1.0, not 1.5",
+        "policy 'beer': title is missing",
+        "policy 'beer': prevalence has to be a number, not 'much'",
+    ):
+        assert words in str(said.value)
+
+
+def test_a_policy_file_that_is_not_there_says_which(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read .* name a file"):
         read_taxonomy(tmp_path / "none.toml")
 
 
