@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from stallwart.cli.erased import erased_by
 from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.settings import Settings
 from stallwart.core.taxonomy import Taxonomy
@@ -139,7 +140,7 @@ def sources(
     """Sources from the options of a command.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: an option is wrong, or there is a database that cannot say what was erased.
         DataError: a file is not there.
     """
     for path in [*listings, *(labels or [])]:
@@ -154,6 +155,7 @@ def sources(
         columns=Columns.parse(columns),
         train_until=day(train_until, "--train-until"),
         validate_until=day(validate_until, "--validate-until"),
+        erased=erased_by(read_settings()),
     )
 
 

@@ -10,8 +10,9 @@ from typing import IO, Literal, Self
 from stallwart.core.errors import ConfigError, DataError
 from stallwart.core.settings import Settings
 
-# A `row` is left out, a `photo` is left out and its listing kept, a `field` is cut or taken as missing.
-Kind = Literal["row", "photo", "field"]
+# A `row` is left out, a `photo` is left out and its listing kept, a `field` is cut or taken as missing. What
+# was `erased` is left out and no fault of the files: it counts against no bound.
+Kind = Literal["row", "photo", "field", "erased"]
 
 _EXAMPLES = 10
 _SHARE = 0.01  # tolerated whatever their number

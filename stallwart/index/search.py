@@ -40,6 +40,7 @@ from stallwart.store.tables import findable
 DEADLINE_MS = 250
 """After which a search is given up."""
 _STEPS = 20_000  # of SQLite's machine between two looks at the clock
+_FEW = 2_000
 _CANCELLED = "57014"
 _LATE_MS = 60_000
 
@@ -178,7 +179,7 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
         )
         return query.select_from(table.join(_WORDS, _WORDS.c.seq == table.c.seq)).where(match)
     match = text("findable_words MATCH :words").bindparams(words=for_sqlite(terms))
-    if _few(filters):
+    if _few(connection, filters):
         inner = select(literal(1)).select_from(_WORDS).where(match, _WORDS.c.rowid == table.c.seq)
         return query.where(inner.exists())
     # Many: go through the words, the newest first; with the sign SQLite cannot go the other way
@@ -188,14 +189,25 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
 
 def _from(query: Select[Any], connection: Connection, filters: Filters, before: int | None) -> Select[Any]:
     """The newest first, behind a row; by the words' own order where SQLite goes through them."""
-    through_words = connection.dialect.name == "sqlite" and read_query(filters.words) and not _few(filters)
+    through_words = (
+        connection.dialect.name == "sqlite" and read_query(filters.words) and not _few(connection, filters)
+    )
     seq = _WORDS.c.rowid if through_words else findable.c.seq
     return (query if before is None else query.where(seq < before)).order_by(seq.desc())
 
 
-def _few(filters: Filters) -> bool:
+def _few(connection: Connection, filters: Filters) -> bool:
     """Whether the other filters leave so few that each of them can be looked at."""
-    return bool(filters.seller_id) or filters.listings is not None
+    return bool(filters.seller_id) or filters.listings is not None or _narrow(connection, filters)
+
+
+def _narrow(connection: Connection, filters: Filters) -> bool:
+    """Whether few have a score in this range; the index of scores counts them, up to a bound."""
+    if filters.score_from is None and filters.score_to is None:
+        return False
+    low, high = filters.score_from or 0.0, 1.0 if filters.score_to is None else filters.score_to
+    within = select(literal(1)).where(findable.c.score.between(low, high)).limit(_FEW).subquery()
+    return connection.execute(select(func.count()).select_from(within)).scalar_one() < _FEW
 
 
 class _Slow(Exception):  # noqa: N818 - no error: the answer is that it takes too long

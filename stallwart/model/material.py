@@ -1,7 +1,7 @@
 """Files -> rows and features in memory, split by time: what a training run and an evaluation start from."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +37,8 @@ class Sources:
         columns: names of the columns.
         train_until: first moment after the training part, or None for a split by shares.
         validate_until: first moment after the validation part, or None.
+        erased: whether a listing, by its id and its seller's, was erased from the market's store and stays
+            out; None where nothing was.
     """
 
     listings: tuple[Path, ...]
@@ -45,6 +47,7 @@ class Sources:
     columns: Columns
     train_until: datetime | None = None
     validate_until: datetime | None = None
+    erased: Callable[[str, str | None], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def gather(
     total = count_rows(files)
     stream = read_listings(files, sources.columns, settings, rejects, decode=False)
     for listing in track(stream, "reading listings", total):
-        if builder.add(listing):
+        if sources.erased is not None and sources.erased(listing.listing_id, listing.seller_id):
+            rejects.counts["erased", "has a tombstone"] += 1
+        elif builder.add(listing):
             finder.add(listing)
             digest.update(_fingerprint(listing, known[listing.listing_id]))
     rows = builder.rows(finder.groups())

@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from stallwart.core.decision import Action
 from stallwart.store.tables import decisions, given_statements
 
 _PAGE = 200
@@ -72,6 +71,10 @@ def give(
     return made if done else read_given(connection, decision_id, language) or made
 
 
+# An index holds blocks only, and a database uses it where it reads that action in the SQL
+_IS_BLOCK: ColumnElement[bool] = decisions.c.action == literal_column("'block'")
+
+
 def count_blocks(connection: Connection, since_ms: int, until_ms: int) -> int:
     """How many blocks were decided in a time."""
     query = select(func.count()).select_from(decisions).where(*_blocks(since_ms, until_ms))
@@ -94,7 +97,7 @@ def last_blocks(connection: Connection, limit: int, before: int | None = None) -
         limit: the most that are read.
         before: only those of a smaller `seq`.
     """
-    query = select(decisions.c.seq, decisions.c.decision_id).where(decisions.c.action == Action.BLOCK.value)
+    query = select(decisions.c.seq, decisions.c.decision_id).where(_IS_BLOCK)
     if before is not None:
         query = query.where(decisions.c.seq < before)
     for row in connection.execute(query.order_by(decisions.c.seq.desc()).limit(limit)):
@@ -103,4 +106,4 @@ def last_blocks(connection: Connection, limit: int, before: int | None = None) -
 
 def _blocks(since_ms: int, until_ms: int) -> list[ColumnElement[bool]]:
     at = decisions.c.decided_at_ms
-    return [decisions.c.action == Action.BLOCK.value, at >= since_ms, at < until_ms]
+    return [_IS_BLOCK, at >= since_ms, at < until_ms]

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from stallwart.core.errors import DataError
 from stallwart.store.decisions import read_decision
+from stallwart.store.erased import ERASED
 from stallwart.store.revisions import storable
 from stallwart.store.tables import audit_draws
 from stallwart.store.verdicts import MEASURING, Answer, Source, Verdict, add_verdict, read_verdicts
@@ -54,8 +55,8 @@ def take_verdict(connection: Connection, given: Outside, source: Source, now_ms:
 
     Raises:
         NotFoundError: there is no such decision.
-        DataError: it names no policy or nobody, a policy that the decision does not know, or the audit did
-            not draw the decision.
+        DataError: it names no policy or nobody, a policy that the decision does not know, the audit did not
+            draw the decision, or its listing was erased.
     """
     answers = _answers(connection, given)
     if source == Source.AUDIT and not _is_drawn(connection, given.decision_id):
@@ -85,6 +86,8 @@ def _answers(connection: Connection, given: Outside) -> dict[str, Answer]:
         if storable(given.decision_id) == given.decision_id
         else None
     )
+    if decision is not None and decision.listing_id.startswith(ERASED):
+        raise DataError("its listing was erased, and nothing is kept of it again")
     known = set(decision.thresholds) if decision else set()
     if known and not set(given.answers) <= known:
         raise DataError("it names a policy that the decision does not know")

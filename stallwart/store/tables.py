@@ -89,6 +89,13 @@ decisions = Table(
     Column("decided_at_ms", BigInteger, nullable=False, index=True),
     Index("ix_decisions_listing_id_seq", "listing_id", "seq"),
     Index("ix_decisions_revision_seq", "revision", "seq"),
+    Index(
+        "ix_decisions_blocks",
+        "seq",
+        "decided_at_ms",
+        sqlite_where=text("action = 'block'"),
+        postgresql_where=text("action = 'block'"),
+    ),
 )
 
 # Which decision an Idempotency-Key was answered with.
@@ -284,7 +291,7 @@ audit_draws = Table(
     Column("stratum", Text, nullable=False),
     Column("rollout_id", Text),  # where a rollout's own, smaller or larger chance drew it too
     Column("step", Integer),
-    Column("drawn_at_ms", BigInteger, nullable=False),
+    Column("drawn_at_ms", BigInteger, nullable=False, index=True),
     Index("ix_audit_draws_rollout_id_seq", "rollout_id", "seq"),
 )
 

@@ -137,3 +137,12 @@ def sources_of_rows(folder: Path, rows, known):
         "[policies.alcohol]\ntitle='Alcohol'\nprevalence=0.02\n[policies.weapons]\ntitle='W'\nprevalence=0.01\n"
     )
     return sources_of(folder, listings=(table(folder, rows),), labels=(labels(folder, known),))
+
+
+def test_what_was_erased_is_left_out_and_counted(tmp_path, embedder, settings):
+    labels = [("A", "alcohol", "2025-03-05"), ("B", "neutral", "2025-04-02"), ("C", "weapons", "2025-09-12")]
+    sources = sources_of_rows(tmp_path, ROWS, [*labels, ("D", "neutral", "")])
+    made = gather(replace(sources, erased=lambda listing, _: listing == "B"), embedder, settings, ("train",))
+    assert set(made.rows.listing_ids.tolist()) == {"A", "C", "D"}
+    assert made.rejects.counts["erased", "has a tombstone"] == 1
+    assert gather(sources, embedder, settings, ("train",)).digest != made.digest

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event, text
 
 from stallwart.core.settings import Settings
-from stallwart.store import claims, sessions, views
+from stallwart.store import claims, given, sessions, views
 from stallwart.store.database import reading, writing
 from stallwart.store.decisions import read_decision, read_revision
 from stallwart.store.feedback import read_feedback
@@ -97,3 +97,14 @@ def test_the_next_task_is_one_look_however_many_are_open(filled):
     used = " ".join(line for _, line in found)
     assert "ix_tasks_open" in used
     assert not any("Sort" in line or "TEMP B-TREE FOR ORDER BY" in line for _, line in found)
+
+
+def test_blocks_are_found_among_many_decisions_without_reading_the_others(filled):
+    with writing(filled) as connection:
+        connection.execute(text("UPDATE decisions SET action = 'block' WHERE seq % 500 = 0"))
+    with plans(filled) as found, reading(filled) as connection:
+        assert len(list(given.last_blocks(connection, 5))) == 5
+        assert "ix_decisions_blocks" in " ".join(line for _, line in found)
+        assert given.count_blocks(connection, 0, NOW * 2) == ROWS // 500
+        assert len(given.blocks_after(connection, 0, 0, NOW * 2)) == ROWS // 500
+    assert [(line, statement) for statement, line in found if whole(line) in LARGE] == []
