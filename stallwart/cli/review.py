@@ -147,6 +147,7 @@ def compose(
     from stallwart.review.erasure import ErasureSection
     from stallwart.review.estimate_board import EstimateBoard
     from stallwart.review.estimates import EstimatesSection
+    from stallwart.review.examples import ExamplesSection
     from stallwart.review.looking import Looking
     from stallwart.review.nearest import NearestSection
     from stallwart.review.people import PeopleSection
@@ -168,6 +169,7 @@ def compose(
     sections: list[Section] = [
         TaskSection(policies, looking, settings),
         NearestSection(violations, policies, looking),
+        ExamplesSection(policies, looking, settings),
         PhotoSection(photos, looking, settings),
         *searching,
         EstimatesSection(estimates),

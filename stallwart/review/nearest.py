@@ -97,7 +97,7 @@ class NearestSection:
         own = decision.evidence if decision else None
         evidence: dict[str, Any] = (own if explains(own) else kept.evidence if kept else None) or {}
         return [
-            _with_content(
+            with_content(
                 connection,
                 Neighbour(one["listing_id"], (one["policy"],), one["similarity"], one["by"], "training"),
             )
@@ -108,7 +108,7 @@ class NearestSection:
         near = self._violations.nearest(revision, _MOST)
         with reading(ask.database) as connection:
             return [
-                _with_content(
+                with_content(
                     connection,
                     Neighbour(one.listing_id, one.policies, one.likeness, one.by, "confirmed"),
                     one.revision,
@@ -117,7 +117,7 @@ class NearestSection:
             ]
 
 
-def _with_content(connection: Connection, one: Neighbour, revision: str | None = None) -> Neighbour:
+def with_content(connection: Connection, one: Neighbour, revision: str | None = None) -> Neighbour:
     """The neighbour with what the store still has of its listing."""
     query = select(
         revisions.c.title, revisions.c.description, revisions.c.photos, decisions.c.decision_id

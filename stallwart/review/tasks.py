@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from stallwart.core.errors import ConflictError, DataError, NotFoundError
 from stallwart.core.settings import Settings
-from stallwart.pages.roles import JUDGES
+from stallwart.pages.roles import JUDGES, LEADS
 from stallwart.pages.site import Answer, Ask, Page, Route
 from stallwart.review.looking import Looking
 from stallwart.review.policies import Policies
@@ -20,9 +20,11 @@ from stallwart.review.shown import Shown, shown_task
 from stallwart.store import claims
 from stallwart.store.database import reading, store_errors, writing
 from stallwart.store.decisions import read_decision
+from stallwart.store.gold import add_gold, withdraw_gold
 from stallwart.store.people import User
 from stallwart.store.tasks import State, Task, read_task
 from stallwart.store.verdicts import Answer as Said
+from stallwart.store.verdicts import Verdict
 from stallwart.store.views import View, add_views
 
 _HELD = 20  # tasks that a browser may say that it has
@@ -61,6 +63,7 @@ class TaskSection:
             Route("/tasks/renew", "POST", self.renew, JUDGES),
             Route("/tasks/{task_id}", "GET", self.one, JUDGES),
             Route("/tasks/{task_id}/verdict", "POST", self.verdict, JUDGES),
+            Route("/tasks/{task_id}/gold", "POST", self.gold, LEADS),
             Route("/tasks/{task_id}/skip", "POST", self.skip, JUDGES),
             Route("/tasks/{task_id}/escalate", "POST", self.escalate, JUDGES),
             Route("/tasks/{task_id}/release", "POST", self.release, JUDGES),
@@ -98,18 +101,41 @@ class TaskSection:
             ConflictError: this person does not have the task any more.
             DataError: no answer, or one that cannot be taken.
         """
+        return self._go_on(ask, self._finishing(ask))
+
+    def gold(self, ask: Ask) -> Page | Answer:
+        """Keep what was said, also as the known answer that others are measured by; and give the next task.
+
+        Raises:
+            ConflictError: this person does not have the task any more, or it is gold already or a sample: it
+                would say which samples are gold.
+            DataError: no answer, or one that cannot be taken, or no reason.
+        """
+        why, finish = ask.form.get("why").strip(), self._finishing(ask)
+        if not why:
+            raise DataError("say why it is to be gold; it is written to the audit log")
+
+        def act(connection: Connection) -> None:
+            if read_task(connection, ask.path["task_id"]).blind:
+                raise ConflictError("a sample cannot be made gold; answer it")
+            said = finish(connection)
+            add_gold(
+                connection, said.decision_id, said.answers, who=ask.user.name, why=why, now_ms=ask.now_ms
+            )
+
+        return self._go_on(ask, act)
+
+    def _finishing(self, ask: Ask) -> Callable[[Connection], Verdict]:
+        """What ends the task with the answer that was given, once it was looked at."""
         answers = self._answers(ask)
         severity = ask.form.get("severity")
         if severity not in ("", *map(str, SEVERITIES)):
             raise DataError("the severity is low, medium or high")
 
-        def finish(connection: Connection) -> None:
-            claims.finish(
-                connection, ask.user, ask.path["task_id"], answers, now_ms=ask.now_ms,
-                severity=int(severity) if severity else None, note=ask.form.get("note").strip() or None,
-            )  # fmt: skip
-
-        return self._go_on(ask, finish)
+        return lambda connection: claims.finish(
+            connection, ask.user, ask.path["task_id"], answers, now_ms=ask.now_ms,
+            severity=int(severity) if severity else None, note=ask.form.get("note").strip() or None,
+        )  # fmt: skip
 
     def skip(self, ask: Ask) -> Page | Answer:
         """Pass the task to others, and give the next one.
@@ -141,7 +167,7 @@ class TaskSection:
         return Answer.redirect("/account", said="Your tasks are open to others again.")
 
     def undo(self, ask: Ask) -> Page | Answer:
-        """The last verdict is taken back; its task is here again.
+        """The last verdict is taken back, and the gold that it made; its task is here again.
 
         Raises:
             NotFoundError: there is none that can be undone.
@@ -150,6 +176,7 @@ class TaskSection:
             task = claims.undo(
                 connection, ask.user, now_ms=ask.now_ms, window_ms=self._undo_ms, lease_ms=self._lease_ms
             )
+            withdraw_gold(connection, task.decision_id, ask.user.name, ask.now_ms - self._undo_ms, ask.now_ms)
             view = self._view(connection, ask, task)
         if not ask.is_htmx:
             return Answer.redirect(f"/tasks/{task.task_id}")
@@ -239,6 +266,7 @@ class TaskSection:
         return {
             "shown": shown,
             "done": False,
+            "leads": LEADS,
             "severities": SEVERITIES,
             "skips": SKIPS,
             "policies": self._policies,

@@ -128,6 +128,18 @@ def retire_gold(connection: Connection, decision_id: str, *, who: str, why: str,
     )
 
 
+def withdraw_gold(connection: Connection, decision_id: str, who: str, since_ms: int, now_ms: int) -> None:
+    """Retire what somebody made gold lately by a verdict that they take back, in the caller's transaction."""
+    mine = select(gold.c.decision_id).where(
+        gold.c.decision_id == decision_id,
+        gold.c.retired_at_ms.is_(None),
+        gold.c.who == who,
+        gold.c.added_at_ms > since_ms,
+    )
+    if connection.execute(mine).first() is not None:
+        retire_gold(connection, decision_id, who=who, why="the verdict was taken back", now_ms=now_ms)
+
+
 def gold_for(connection: Connection, user_id: str, name: str, cause: str) -> Question | None:
     """A gold decision that a person has neither read nor judged, as a question for them; None without one.
 

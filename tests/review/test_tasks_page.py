@@ -10,7 +10,9 @@ from PIL import Image
 from stallwart.cli.review import compose
 from stallwart.core.decision import Cause
 from stallwart.pages.app import Parts, create_site
+from stallwart.store import audit
 from stallwart.store.database import reading
+from stallwart.store.gold import list_gold
 from stallwart.store.people import Role, set_reading
 from stallwart.store.tasks import Kind, State, tasks_of
 from stallwart.store.verdicts import Answer, read_verdicts
@@ -324,3 +326,80 @@ def test_a_person_judges_the_policies_that_they_read(database, settings, app):
     assert sue.answer(sue.task(), "weapons", judged=["weapons", "tobacco"]).status_code == 422
     sue.answer(sue.task(), "weapons", judged=["weapons"])
     assert verdicts(database, "d-000001")[0].answers == {"weapons": Answer.YES}
+
+
+def gold_of(database):
+    with reading(database) as connection:
+        return [(one.decision_id, one.broken, one.who, one.retired_at_ms) for one in list_gold(connection)]
+
+
+def test_a_lead_answers_and_makes_it_gold_and_an_undo_takes_both_back(database, settings, sits, clock):
+    desk(database, settings, 1)
+    decision = "d-000001"
+    lea = sits(Role.LEAD, "lea")
+    task, form = lea.task(), {"policy": ["weapons"], "judged": list(IDS)}
+    assert "Make it gold" in words(lea.page.text)
+    assert lea.post(f"/tasks/{task}/gold", **form).status_code == 422, "without a reason"
+    assert state(database, decision) == State.CLAIMED
+    assert lea.post(f"/tasks/{task}/gold", **form, why="a clear one").status_code == 204
+    assert gold_of(database) == [(decision, ["weapons"], "lea", None)]
+    assert verdicts(database, decision)[0].answers["weapons"] == Answer.YES
+    with reading(database) as connection:
+        assert "gold.add" in {one.act for one in audit.read(connection)}
+    clock.now_ms += 1_000
+    assert task_of(lea.post("/tasks/undo").text) == task
+    assert [retired for *_, retired in gold_of(database)] == [clock.now_ms]
+    clock.now_ms += 1_000
+    lea.post(f"/tasks/{task}/gold", judged=list(IDS), allow="1", why="it breaks nothing")
+    assert gold_of(database) == [(decision, [], "lea", None)]
+
+
+def test_nobody_but_a_lead_makes_gold_and_nobody_of_a_sample(database, settings, sits):
+    desk(database, settings, 1)
+    rita = sits()
+    form = {"judged": list(IDS), "allow": "1", "why": "a clear one"}
+    assert "Make it gold" not in words(rita.page.text)
+    assert rita.post(f"/tasks/{rita.task()}/gold", **form).status_code == 403
+    asked(database, listed(database, settings, 2), Kind.AUDIT)
+    lea = sits(Role.LEAD, "lea")
+    assert "Make it gold" not in words(lea.page.text)
+    assert lea.post(f"/tasks/{lea.task()}/gold", **form).status_code == 409
+    assert gold_of(database) == []
+
+
+def test_examples_of_a_policy_are_what_people_said_and_no_gold(database, settings, sits, clock):
+    lea = sits(Role.LEAD, "lea")
+    for number, broken in ((1, ["weapons"]), (2, []), (3, ["weapons"]), (4, ["tobacco"])):
+        asked(database, listed(database, settings, number, title=f"Example {number}"))
+        task = task_of(lea.post("/tasks/take").text)
+        if number == 3:
+            lea.post(f"/tasks/{task}/gold", policy=broken, judged=list(IDS), why="known")
+        else:
+            lea.answer(task, *broken)
+    asked(database, listed(database, settings, 9, title="The one"))
+    rita = sits()
+    path = f"/tasks/{rita.task()}/examples/weapons"
+    assert "Nobody has confirmed one" in words(rita.somebody.get(path).text), "they can be undone still"
+    clock.now_ms += 1_200_000
+    rita.post("/tasks/renew", have=[rita.task()])
+    told_now = words(rita.somebody.get(path).text)
+    breaks, looks_like = told_now.split("Only looks like it")
+    assert "Example 1" in breaks
+    assert "Example 2" in looks_like
+    assert all(f"Example {number}" not in told_now for number in (3, 9))
+    assert "Example 4" not in breaks
+    with reading(database) as connection:
+        seen = {view.listing_id for _, view in read_views(connection) if view.page == "examples"}
+    assert len(seen) == told_now.count("Example ")
+
+
+def test_examples_are_not_shown_of_a_blind_task_or_of_what_one_does_not_read(database, settings, sits):
+    asked(database, listed(database, settings, 1), Kind.AUDIT)
+    rita = sits()
+    assert "examples/" not in rita.page.text
+    assert rita.somebody.get(f"/tasks/{rita.task()}/examples/weapons").status_code == 404
+    asked(database, listed(database, settings, 2))
+    lea = sits(Role.LEAD, "lea")
+    assert "examples/weapons" in lea.page.text
+    assert lea.somebody.get(f"/tasks/{lea.task()}/examples/unheard_of").status_code == 404
+    assert rita.somebody.get(f"/tasks/{lea.task()}/examples/weapons").status_code == 404

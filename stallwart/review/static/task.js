@@ -94,9 +94,9 @@
   function violates() {
     const card = current();
     if (!card || done) return;
-    const fields = new FormData(form(card)), marked = fields.getAll("policy");
-    if (!marked.length) { say("Mark what it breaks by its digit, or press A where it breaks nothing."); return; }
-    answer(card, form(card).action, fields, `Breaks ${marked.join(", ")}. U undoes it.`);
+    const fields = new FormData(form(card)), broken = marked(fields);
+    if (!broken.length) { say("Mark what it breaks by its digit, or press A where it breaks nothing."); return; }
+    answer(card, form(card).action, fields, `Breaks ${broken.join(", ")}. U undoes it.`);
   }
   function undo() {
     clearTimeout(looking);
@@ -112,6 +112,12 @@
     }).catch((err) => say(err.message));
   }
   function open(name) { const box = current() && current().querySelector(`dialog[data-for=${name}]`); if (box && !done) { box.showModal(); const first = box.querySelector("textarea, input:checked"); if (first) first.focus(); } }
+  const marked = (fields) => fields.getAll("policy");
+  function gild() {
+    const card = current(), words = card && card.querySelector("dialog[data-for=gold] .marked");
+    if (words) words.textContent = marked(new FormData(form(card))).join(", ") || "nothing";
+    open("gold");
+  }
   function release() { const card = current(); if (card && !done) send(`/tasks/${card.dataset.task}/release`).catch((err) => say(err.message)); }
 
   // Photos
@@ -139,7 +145,8 @@
   });
   zoom.addEventListener("click", (event) => { const step = event.target.dataset.zoom; if (step) large(Number(step)); });
 
-  const ACTS = { allow, violates, see, grey, zoom: () => enlarge(null), skip: () => open("skip"), escalate: () => open("escalate"), release, close: () => { for (const box of document.querySelectorAll("dialog[open]")) box.close(); } };
+  const DONE = { skip: "Skipped.", escalate: "Escalated to a lead.", gold: "It is gold now. U undoes it." };
+  const ACTS = { allow, violates, see, grey, zoom: () => enlarge(null), skip: () => open("skip"), escalate: () => open("escalate"), gold: gild, release, close: () => { for (const box of document.querySelectorAll("dialog[open]")) box.close(); } };
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]"), photo = event.target.closest(".photo");
     if (button) { event.preventDefault(); ACTS[button.dataset.do](); }
@@ -152,7 +159,11 @@
       event.preventDefault();
       const fields = new FormData(event.target);
       box.close();
-      answer(current(), event.target.action, fields, box.dataset.for === "skip" ? "Skipped." : "Escalated to a lead.");
+      if (box.dataset.for === "gold") {
+        for (const [name, value] of new FormData(form(current()))) fields.append(name, value);
+        if (!marked(fields).length) fields.set("allow", "1");
+      }
+      answer(current(), event.target.action, fields, DONE[box.dataset.for]);
     } else if (event.target.matches(".judge")) { event.preventDefault(); violates(); }
   });
   document.addEventListener("keydown", (event) => {
@@ -167,6 +178,7 @@
   shortcut("u", undo);
   shortcut("s", () => open("skip"));
   shortcut("e", () => open("escalate"));
+  shortcut("k", gild);
   shortcut("r", release);
   shortcut("v", see);
   shortcut("g", grey);
