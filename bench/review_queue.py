@@ -117,13 +117,14 @@ def report(crew: list[Reviewer], pause: float) -> None:
         )
 
 
-def over_http(engine: Engine, names: list[str], seconds: float, pauses: list[float]) -> None:
+def over_http(engine: Engine, names: list[str], lead: str, seconds: float, pauses: list[float]) -> None:
     url = engine.url.render_as_string(hide_password=False)
     for pause in pauses:
         with tempfile.TemporaryDirectory(prefix="stallwart-pages-") as folder:
-            told = measure(url, folder, names, seconds, pause)
+            told = measure(url, folder, names, lead, seconds, pause)
         print(
-            f"  over HTTP, pause {pause:g} s: {told['finished']:,} verdicts by {len(names)} reviewers,"
+            f"  over HTTP, {0.5 * pause:g} to {1.5 * pause:g} s between requests:"
+            f" {told['finished']:,} verdicts by {len(names)} reviewers,"
             f" CPU of the server {told['cpu_ms']:.1f} ms a request;"
             f" load of the machine {os.getloadavg()[0]:.1f}"
         )
@@ -145,12 +146,16 @@ def caught_up(engine: Engine) -> None:
             connection.execute(insert(cursors).values(name=name, seq=last))
 
 
+def lead(engine: Engine) -> str:
+    """Name of a new lead."""
+    quick, name = Passwords(time_cost=1, memory_kib=64, lanes=1), f"lead {now_ms()}"
+    facts = {"who": "bench", "why": "bench", "now_ms": now_ms()}
+    return add_user(engine, quick, name, "brass lamps and oak tables", Role.LEAD, **facts).name
+
+
 def look_for_scans(engine: Engine) -> None:
     """The pages of a lead, each statement explained before it runs."""
-    quick = Passwords(time_cost=1, memory_kib=64, lanes=1)
-    facts = {"who": "bench", "why": "bench", "now_ms": now_ms()}
-    add_user(engine, quick, "lea", "brass lamps and oak tables", Role.LEAD, **facts)
-    count, found = scans(engine, "lea")
+    count, found = scans(engine, lead(engine))
     print(f"  {count} statements of the pages, {len(found)} of them read a whole table")
     for table, statement in found:
         print(f"    {table}: {' '.join(statement.split())[:1_000]}")
@@ -219,7 +224,7 @@ def main() -> None:
             if given.plans:
                 look_for_scans(engine)
             if given.http:
-                over_http(engine, [user.name for user in users], given.seconds, given.pause)
+                over_http(engine, [user.name for user in users], lead(engine), given.seconds, given.pause)
                 continue
             crews = []
             for pause in given.pause:

@@ -28,6 +28,9 @@ covers = "Brass lamps, oak tables and coats of wool that are sold without their 
 precision = 0.9
 prevalence = 0.01
 """
+_EACH = 10  # tasks between two loads of the whole page
+_SETTLE_SECONDS = 10.0
+_NEAR = re.compile(r'hx-get="(/tasks/[^"]+/nearest)"')
 TASK = re.compile(r'data-task="([^"]+)"')
 JUDGED = re.compile(r'name="judged" value="([^"]+)"')
 CSRF = re.compile(r'name="csrf" (?:content|value)="([^"]*)"')
@@ -83,8 +86,11 @@ def serve(url: str, folder: str, port: int) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
-def measure(url: str, folder: str, names: list[str], seconds: float, pause: float) -> dict:
-    """What the server took, by page; its CPU over all requests; and how many tasks were given to two."""
+def measure(url: str, folder: str, names: list[str], lead: str, seconds: float, pause: float) -> dict:
+    """What the server took, by page, its CPU over all requests, and how many tasks were given to two.
+
+    Measured from some seconds after its start on.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "bench.queues.pages", url, folder, str(port)]
@@ -93,9 +99,11 @@ def measure(url: str, folder: str, names: list[str], seconds: float, pause: floa
         base = f"http://127.0.0.1:{port}"
         _until_up(base, server)
         crew = [_Reviewer(base, name, random.Random(name)) for name in names]
+        time.sleep(_SETTLE_SECONDS)  # what runs behind the pages begins, which takes a core for seconds
         before = httpx.get(f"{base}/timings").json()
         until = time.monotonic() + seconds
-        threads = [threading.Thread(target=one.work, args=(until, pause)) for one in crew]
+        everybody = [*crew, _Lead(base, lead, random.Random(lead))]
+        threads = [threading.Thread(target=one.work, args=(until, pause)) for one in everybody]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -104,7 +112,7 @@ def measure(url: str, folder: str, names: list[str], seconds: float, pause: floa
     finally:
         server.terminate()
         server.wait(60)
-    for one in crew:
+    for one in everybody:
         if one.failed is not None:
             raise one.failed
     took = {name: times[len(before["took"].get(name, ())) :] for name, times in after["took"].items()}
@@ -129,12 +137,12 @@ def _until_up(base: str, server: subprocess.Popen) -> None:
             time.sleep(0.2)
 
 
-class _Reviewer:
-    """Somebody whose browser holds the next task beside the one that it shows."""
+class _Person:
+    """Somebody who is signed in."""
 
     def __init__(self, base: str, name: str, chance: random.Random):
         self._client = httpx.Client(base_url=base, timeout=60)
-        self._chance, self.finished, self.failed = chance, [], None
+        self._chance, self.failed = chance, None
         token = CSRF.findall(self._client.get("/sign-in").text)[-1]
         form = {"csrf": token, "name": name, "password": WORDS, "next": ""}
         assert self._client.post("/sign-in", data=form).status_code == 303
@@ -142,28 +150,69 @@ class _Reviewer:
     def work(self, until: float, pause: float) -> None:
         try:
             time.sleep(pause * self._chance.random())
-            page = self._client.get("/tasks").text
-            self._client.headers.update({"x-csrf-token": CSRF.findall(page)[0], "hx-request": "true"})
-            cards = [page]
             while time.monotonic() < until:
-                if len(cards) < 2:
-                    cards.append(self._post("/tasks/take", have=self._ids(cards)))
-                time.sleep(pause * (0.5 + self._chance.random()))
-                card = cards.pop(0)
-                (task,) = self._ids([card])
-                form = {"allow": "1", "judged": JUDGED.findall(card), "have": self._ids(cards)}
-                cards.append(self._post(f"/tasks/{task}/verdict", **form))
-                self.finished.append(task)
+                self._turn(pause)
         except Exception as err:  # noqa: BLE001  raised by the thread that waits
             self.failed = err
 
-    def _ids(self, cards: list[str]) -> list[str]:
-        return [TASK.findall(card)[0] for card in cards]
-
-    def _post(self, path: str, **form: object) -> str:
-        answer = self._client.post(path, data=form)
+    def _get(self, path: str) -> str:
+        answer = self._client.get(path)
         assert answer.status_code == 200, (path, answer.status_code, answer.text[:300])
         return answer.text
+
+    def _think(self, pause: float) -> None:
+        time.sleep(pause * (0.5 + self._chance.random()))
+
+    def _turn(self, pause: float) -> None:
+        raise NotImplementedError
+
+
+class _Lead(_Person):
+    """Looks at the pages of a lead, one after the other."""
+
+    def _turn(self, pause: float) -> None:
+        for path in ("/queue", "/views", "/statements"):
+            self._get(path)
+            self._think(pause)
+
+
+class _Reviewer(_Person):
+    """Somebody whose browser holds the next task beside the one that it shows, and loads anew at times."""
+
+    def __init__(self, base: str, name: str, chance: random.Random):
+        super().__init__(base, name, chance)
+        self.finished: list[str] = []
+        self._cards: list[str] = []
+
+    def _turn(self, pause: float) -> None:
+        if len(self.finished) % _EACH == 0:
+            for name in ("x-csrf-token", "hx-request"):
+                self._client.headers.pop(name, None)
+            self._cards = [self._get("/tasks")]
+            token = CSRF.findall(self._cards[0])[0]
+            self._client.headers.update({"x-csrf-token": token, "hx-request": "true"})
+            self._near()
+        if len(self._cards) < 2:
+            self._take("/tasks/take")
+        self._think(pause)
+        card = self._cards.pop(0)
+        (task,) = self._ids([card])
+        self._take(f"/tasks/{task}/verdict", allow="1", judged=JUDGED.findall(card))
+        self.finished.append(task)
+
+    def _take(self, path: str, **form: object) -> None:
+        answer = self._client.post(path, data={**form, "have": self._ids(self._cards)})
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[:300])
+        self._cards.append(answer.text)
+        self._near()
+
+    def _near(self) -> None:
+        """The part of a card that comes after it."""
+        for path in _NEAR.findall(self._cards[-1]):
+            self._get(path)
+
+    def _ids(self, cards: list[str]) -> list[str]:
+        return [TASK.findall(card)[0] for card in cards]
 
 
 if __name__ == "__main__":

@@ -328,6 +328,7 @@ def finish(
         note=note,
         replaces=row["verdict_id"],
         task_id=task_id,
+        revision=row["revision"],
     )
     _name_verdict(connection, row["seq"], verdict)
     return verdict

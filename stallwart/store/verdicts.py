@@ -88,6 +88,7 @@ def add_verdict(
     note: str | None = None,
     replaces: str | None = None,
     task_id: str | None = None,
+    revision: str | None = None,
 ) -> Verdict:
     """The verdict, stored in the caller's transaction.
 
@@ -102,6 +103,7 @@ def add_verdict(
         note: in words.
         replaces: id of the verdict of this decision that is valid until now.
         task_id: the review task that it answers.
+        revision: of the decision, where the caller has read it; looked up if None.
 
     Raises:
         NotFoundError: there is no such decision, or none of its verdicts has the id in `replaces`.
@@ -109,7 +111,7 @@ def add_verdict(
         DataError: no answers, no reviewer, or a note that is too long.
     """
     _check(answers, who, note)
-    revision = _revision(connection, decision_id)
+    revision = revision or _revision(connection, decision_id)
     if replaces is not None:
         _check_replaced(connection, decision_id, replaces)
     row = {
