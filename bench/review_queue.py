@@ -53,6 +53,7 @@ from tests.databases import Postgres
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "stallwart" / "store" / "migrations"
 KINDS = ("sqlite", "postgresql")
+_SHARED = "1GB"  # of PostgreSQL; its default holds a twentieth of such a database
 PAGES = ("task page", "verdict and next page", "queue page")
 
 
@@ -65,6 +66,7 @@ def database(kind: str, kept: Path | None = None) -> Iterator[Engine]:
         if kind == "postgresql":
             server = Postgres()
             after.callback(server.end)
+            server.configure(shared_buffers=_SHARED)
             url = server.create()
         engine = open_database(url, Settings(threads=16))
         after.callback(engine.dispose)

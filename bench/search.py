@@ -61,7 +61,7 @@ def prepare(engine: Engine, decided: int) -> None:
     began = time.monotonic()
     lite = engine.dialect.name == "sqlite"
     chance = random.Random(7)
-    texts = [" ".join(chance.choices(_WORDS, k=46)) for _ in range(500)]
+    texts = [" ".join([*chance.choices(_WORDS, k=40), *_rarer(chance, 12)]) for _ in range(5_000)]
     numbers = (
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {decided})"
         if lite
@@ -78,7 +78,7 @@ def prepare(engine: Engine, decided: int) -> None:
         f" CASE WHEN i % 10 = 0 THEN 'review' WHEN i % 31 = 1 THEN 'block' ELSE 'allow' END,"
         f" 'policy_' || (i % 12), {uniform} * {uniform} * {uniform},"
         f" 'seller-' || (i * 7919 % {decided // 20}), {_BEGAN} + i * 3000 FROM n",
-        f"INSERT INTO {words} {numbers} SELECT i, words FROM n JOIN texts ON texts.id = (i * 31) % 500",
+        f"INSERT INTO {words} {numbers} SELECT i, words FROM n JOIN texts ON texts.id = (i * 31) % 5000",
         f"INSERT INTO fingerprints (seq, revision, listing_id, words, photos, keys) {numbers}"
         f" SELECT i, 'r' || i,"
         f" 'listing-' || i, {blob.format(95)}, {blob.format(40)}, {blob.format(104)} FROM n",
@@ -108,6 +108,11 @@ def prepare(engine: Engine, decided: int) -> None:
         connection.execute(text("ANALYZE" if lite else "VACUUM ANALYZE"))
         connection.invalidate()
     print(f"  filled in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _rarer(chance: random.Random, count: int) -> list[str]:
+    """Words by Zipf's law: the nth of 20,000 is n times rarer than the first."""
+    return [f"word{int(20_000 ** chance.random())}" for _ in range(count)]
 
 
 def near(engine: Engine, chance: random.Random) -> int:
@@ -149,6 +154,7 @@ def measure(engine: Engine, decided: int) -> None:
         "a word of every listing": lambda: Filters(words="lamp"),
         "a phrase": lambda: Filters(words='"brass lamp oak"'),
         "a word that is not there": lambda: Filters(words="nowhere"),
+        "a rare word": lambda: Filters(words=f"word{chance.randrange(10_000, 20_000)}"),
         "words, blocked": lambda: Filters(words="brass lamp", action=Action.BLOCK),
         "words, a narrow score": lambda: Filters(words="brass lamp", score_from=0.62, score_to=0.6201),
         "twenty listings": lambda: Filters(

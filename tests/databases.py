@@ -36,6 +36,13 @@ class Postgres:
     def drop(self, url: str) -> None:
         self._execute(f"DROP DATABASE {name_of(url)} WITH (FORCE)")
 
+    def configure(self, **values: str) -> None:
+        """Set parameters, as shared_buffers="1GB", with a new start."""
+        for name, value in values.items():
+            self._execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.stop()
+        self.start()
+
     def stop(self) -> None:
         self._server.stop()
 
