@@ -28,7 +28,7 @@ from stallwart.loop.replay import Base, Played, base_of, play
 from stallwart.loop.world import World
 from stallwart.store.files import whole_file
 
-_VERSION = "1"  # raise it where a replay would come out differently
+_VERSION = "2"  # raise it where a replay would come out differently
 _ARRAYS = ("scores", "held_back_at_first", "held_back", "reviewed", "reviewed_week")
 
 

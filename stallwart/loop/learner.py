@@ -1,25 +1,28 @@
-"""The fast learner of a backtest: kernel ridge regression on what the recipe's members read, growing.
+"""The fast learner of a backtest: two logistic regressions on what the recipe's members read, refitted as labels come.
 
-Squared loss instead of cross-entropy, so that old knowledge is factored once (Cholesky) and each batch of new
-labels is added to the factor in a fraction of a second, with the very result of fitting all rows anew. The
-kernel is linear in text embedding, photo embedding and rare n-grams: what comes out is a linear score that
-any listing gets in microseconds. docs/relearn.md says how it compares with the full recipe.
-"""
+One reads text and photo embeddings side by side, the other words and pairs of words; what counts is the mean of their log-odds. Each
+is multinomial, with an L2 penalty, and learns from all rows by L-BFGS. A week's labels move the optimum little: a
+refit that begins where the last one ended takes a few steps. docs/relearn.md says how it compares with the full recipe.
+"""  # noqa: E501
 
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg as dense
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
+from scipy.special import log_softmax
 
+from stallwart.encoders.lexical import BUCKETS
 from stallwart.model.features import Features
 
 Places = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Part = NDArray[np.float32] | csr_matrix
 
-_SCALE = 5.0  # from scores in about [-1, 1] to something like log-odds, for the calibration to begin with
-_ROWS = 2048
+_BUCKETS = 2**14  # of words and pairs of words: an eighth of a bundle's, and no n-grams of characters
+_DIRECTIONS = 256  # of photos
+_SURE = 1e-12  # a probability this near to 1 counts as no surer
 
 
 @dataclass(frozen=True)
@@ -27,27 +30,28 @@ class Taught:
     """How the learner weighs.
 
     Attributes:
-        ridge: penalty; a row of weight w may be missed by about ridge / w.
-        text, photo, words: what each part adds to the likeness of two listings that agree in it.
-        replay: old rows at most that it keeps: all violations of rare policies, a sample of the rest.
+        text, photo, words: length of each part of a listing that is there, before the penalty on weights: the
+            longer, the closer the fit.
+        balance: a label of share s counts s ** -balance: 0 leaves labels as they are, 1 makes all equal.
         reviewed: weight of a reviewed listing, where an old one weighs 1.
+        steps: of L-BFGS at most, in one refit of one member.
     """
 
-    ridge: float = 0.3
     text: float = 1.0
-    photo: float = 0.5
-    words: float = 1.0
-    replay: int = 3_500
+    photo: float = 1.0
+    words: float = 2.0
+    balance: float = 1.0
     reviewed: float = 1.0
+    steps: int = 100
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """n listings as the kernel reads them: parts of length 1, or 0 where missing, scaled by what they weigh.
+    """n listings as the members read them; a part that is missing is 0.
 
     Attributes:
-        parts: (n, d) float32, text and photo side by side.
-        words: (n, width) sparse float32.
+        parts: (n, d) float32, text and the photo's main directions side by side.
+        words: (n, _BUCKETS) sparse float32.
     """
 
     parts: NDArray[np.float32]
@@ -56,91 +60,52 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def like(self, these: Places, those: Places) -> Floats:
-        """(len(these), len(those)) likeness of listings."""
-        near = self.parts[these] @ self.parts[those].T
-        near += (self.words[these] @ self.words[those].T).toarray()
-        return near.astype(np.float64)
+    def at(self, places: Places) -> tuple[Part, Part]:
+        """What each member reads of these listings."""
+        return self.parts[places], self.words[places]
 
 
 def inputs_of(features: Features, known: NDArray[np.bool_], taught: Taught) -> Inputs:
-    """Kernel inputs of all listings; means and rarities are those of the listings in `known` alone.
+    """Inputs of all listings; means, directions and rarities are those of the listings in `known` alone.
 
     Args:
         features: n listings.
         known: (n,) listings that may be looked at from the beginning.
-        taught: what each part weighs.
+        taught: the length of each part.
     """
     text = _unit(features.text - features.text[known & features.has_text].mean(axis=0))
     pooled = features.mean_photo()
     there = known & features.has_photo
     photo = _unit(pooled - (pooled[there].mean(axis=0) if there.any() else 0.0))
     text[~features.has_text], photo[~features.has_photo] = 0.0, 0.0
-    documents = np.bincount(features.words[known].indices, minlength=features.words.shape[1])
-    rarity = np.log((known.sum() + 1) / (documents + 1)) + 1
-    words = features.words.multiply(rarity[None]).tocsr()
+    photo = photo @ _directions(photo[there])
+    words = _folded(features.words)
+    documents = np.bincount(words[known].indices, minlength=_BUCKETS)
+    words = words.multiply((np.log((known.sum() + 1) / (documents + 1)) + 1)[None]).tocsr()
     lengths = np.sqrt(np.asarray(words.multiply(words).sum(axis=1)).ravel())
-    words = diags(np.sqrt(taught.words) / np.maximum(lengths, 1e-9)) @ words
-    parts = np.hstack([np.sqrt(taught.text) * text, np.sqrt(taught.photo) * photo])
+    words = diags(taught.words / np.maximum(lengths, 1e-9)) @ words
+    parts = np.hstack([taught.text * text, taught.photo * photo])
     return Inputs(parts.astype(np.float32), csr_matrix(words, dtype=np.float32))
-
-
-def replayed(labels: NDArray[np.int64], usable: Places, most: int, seed: int) -> tuple[Places, Floats]:
-    """Old rows that stay in memory, ascending, and how many old rows each stands for.
-
-    Rare labels are kept whole: each label gets an equal part of the room, and what one does not fill goes to
-    the others.
-
-    Args:
-        labels: (n,) label columns.
-        usable: places of the old rows.
-        most: room.
-        seed: of the draw.
-    """
-    generator = np.random.default_rng(seed)
-    kinds, counts = np.unique(labels[usable], return_counts=True)
-    room, taken = most, dict.fromkeys(kinds.tolist(), 0)
-    for turn, which in enumerate(np.argsort(counts, kind="stable").tolist()):
-        taken[int(kinds[which])] = min(int(counts[which]), room // (len(kinds) - turn))
-        room -= taken[int(kinds[which])]
-    places, weights = [], []
-    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-        if size := taken[kind]:
-            mine = usable[labels[usable] == kind]
-            places.append(generator.choice(mine, size=size, replace=False))
-            weights.append(np.full(size, count / size))
-    joined = np.concatenate(places)
-    order = np.argsort(joined)
-    return joined[order], np.concatenate(weights)[order]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Linear scores of all label columns.
+    """Scores of all label columns.
 
     Attributes:
-        parts: (d, k + 1) for `Inputs.parts`.
-        words: (width, k + 1) for `Inputs.words`.
-        bias: (k + 1,).
+        members: of each member, (d + 1, k + 1) weights, the last row the bias.
     """
 
-    parts: Floats
-    words: Floats
-    bias: Floats
+    members: tuple[Floats, ...]
 
     def scores(self, inputs: Inputs, places: Places) -> Floats:
-        """(len(places), k + 1) of every label, column 0 neutral; higher says more of it."""
-        if not len(places):
-            return np.zeros((0, len(self.bias)))
-        pieces = [
-            inputs.parts[some] @ self.parts + inputs.words[some] @ self.words
-            for some in np.array_split(places, -(-len(places) // _ROWS))
-        ]
-        return np.asarray(_SCALE * (np.concatenate(pieces) + self.bias), dtype=np.float64)
+        """(len(places), k + 1) log-odds of every label, column 0 neutral: the mean over members."""
+        pairs = zip(inputs.at(places), self.members, strict=True)
+        return np.asarray(np.mean([_log_odds(part, weights) for part, weights in pairs], axis=0))
 
 
 class Learner:
-    """Old rows factored once; `with_labels` gives a learner that also knows new ones.
+    """Rows with their labels, and the model that learned from them; `with_labels` gives one that knows more.
 
     Args:
         inputs: of all listings.
@@ -148,10 +113,8 @@ class Learner:
         labels: (m,) their label columns.
         weights: (m,) what each counts.
         k: number of policies.
-        ridge: see `Taught`.
-        bias: (k + 1,) where scores begin; the weighted mean over the rows if None. It stays as it is.
-        ahead: rows that it may be given later, whose likeness to the old ones is worked out at once for all
-            learners that grow from this one; others cost more when they come.
+        taught: how it weighs.
+        begin: where the fit begins; it ends at the same model, sooner or later.
     """
 
     def __init__(
@@ -161,87 +124,85 @@ class Learner:
         labels: NDArray[np.int64],
         weights: Floats,
         k: int,
-        ridge: float,
-        bias: Floats | None = None,
-        ahead: Places | None = None,
+        taught: Taught,
+        begin: Model | None = None,
     ) -> None:
-        self._inputs, self._k, self._ridge = inputs, k, ridge
-        self._old = places
-        near = inputs.like(places, places)
-        near[np.diag_indices(len(places))] += ridge / weights
-        self._factor = dense.cholesky(near, lower=True, overwrite_a=True, check_finite=False)
-        signs = _signs(labels, k)
-        self.bias = (weights[:, None] * signs).sum(axis=0) / weights.sum() if bias is None else bias
-        self._half = self._solved(signs - self.bias)  # (m, k + 1) first half of the solution
-        self._old_parts = inputs.parts[places].T.astype(np.float64)
-        self._old_words = csr_matrix(inputs.words[places].T, dtype=np.float64)
-        ahead = np.zeros(0, dtype=np.int64) if ahead is None else ahead
-        self._column = np.full(len(inputs), -1, dtype=np.int64)
-        self._column[ahead] = np.arange(len(ahead))
-        self._ahead = self._to_old(ahead)
-        self._new = np.zeros(0, dtype=np.int64)
-        self._across, self._corner = np.zeros((0, len(places))), np.zeros((0, 0))
-        self._new_half = np.zeros((0, k + 1))
-
-    @property
-    def places(self) -> Places:
-        """Rows that it has learned from, the old ones first."""
-        return np.concatenate([self._old, self._new])
+        self.places, self._labels, self._weights = places, labels, weights
+        self._inputs, self._k, self._taught = inputs, k, taught
+        counts = np.bincount(labels, weights, minlength=k + 1)
+        balanced = weights * (counts.sum() / counts[labels]) ** taught.balance
+        balanced *= weights.sum() / balanced.sum()
+        parts = inputs.at(places)
+        starts = begin.members if begin else [np.zeros((part.shape[1] + 1, k + 1)) for part in parts]
+        self.model = Model(
+            tuple(
+                fitted(part, labels, balanced, start, taught.steps)
+                for part, start in zip(parts, starts, strict=True)
+            )
+        )
 
     def with_labels(self, places: Places, labels: NDArray[np.int64], weights: Floats) -> "Learner":
-        """The learner that has also learned from these rows: exactly as if it had been given all at once."""
-        if not len(places):
-            return self
-        inputs = self._inputs
-        columns = self._column[places]
-        across = self._ahead[:, columns].T if (columns >= 0).all() else self._to_old(places).T  # (b, m)
-        beside = dense.solve_triangular(
-            self._corner, (inputs.like(places, self._new) - across @ self._across.T).T,
-            lower=True, check_finite=False,
-        ).T if len(self._new) else np.zeros((len(places), 0))  # fmt: skip
-        own = inputs.like(places, places) - across @ across.T - beside @ beside.T
-        own[np.diag_indices(len(places))] += self._ridge / weights
-        corner = dense.cholesky(own, lower=True, check_finite=False)
-        rest = _signs(labels, self._k) - self.bias - across @ self._half - beside @ self._new_half
-        half = dense.solve_triangular(corner, rest, lower=True, check_finite=False)
-        other = object.__new__(Learner)
-        other.__dict__.update(self.__dict__)
-        other._new = np.concatenate([self._new, places])
-        other._across = np.vstack([self._across, across])
-        other._corner = np.block([[self._corner, np.zeros((len(self._new), len(places)))], [beside, corner]])
-        other._new_half = np.vstack([self._new_half, half])
-        return other
-
-    def model(self) -> Model:
-        """Scores by all that was learned so far."""
-        new = np.zeros((0, self._k + 1))
-        if len(self._new):
-            new = dense.solve_triangular(
-                self._corner, self._new_half, lower=True, trans="T", check_finite=False
-            )
-        old = self._solved(self._half - self._across.T @ new, trans="T")
-        return Model(
-            parts=self._old_parts @ old + self._inputs.parts[self._new].T.astype(np.float64) @ new,
-            words=np.asarray(self._old_words @ old + self._inputs.words[self._new].T @ new),
-            bias=self.bias,
-        )
-
-    def _to_old(self, places: Places) -> Floats:
-        """(m, len(places)) likeness to the old rows, through the first half of their solution."""
-        if not len(places):
-            return np.zeros((len(self._old), 0))
-        return self._solved(self._inputs.like(self._old, places))
-
-    def _solved(self, right: Floats, trans: str = "N") -> Floats:
-        return np.asarray(
-            dense.solve_triangular(self._factor, right, lower=True, trans=trans, check_finite=False)
+        """The learner that has also learned from these rows; this one stays as it is."""
+        return Learner(
+            self._inputs,
+            np.concatenate([self.places, places]),
+            np.concatenate([self._labels, labels]),
+            np.concatenate([self._weights, weights]),
+            self._k,
+            self._taught,
+            begin=self.model,
         )
 
 
-def _signs(labels: NDArray[np.int64], k: int) -> Floats:
-    signs = np.full((len(labels), k + 1), -1.0)
-    signs[np.arange(len(labels)), labels] = 1.0
-    return signs
+def fitted(part: Part, labels: NDArray[np.int64], weights: Floats, start: Floats, steps: int) -> Floats:
+    """Weights of a multinomial logistic regression with an L2 penalty of 1/2 on all but the bias.
+
+    Args:
+        part: (m, d) rows.
+        labels: (m,) label columns.
+        weights: (m,) what each row counts.
+        start: (d + 1, k + 1) weights where L-BFGS begins.
+        steps: of L-BFGS at most.
+    """
+    across = part.T.tocsr() if isinstance(part, csr_matrix) else part.T
+    rows, counted = np.arange(len(labels)), weights.astype(np.float32)
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        beta = flat.reshape(start.shape)
+        said = log_softmax(part @ beta[:-1].astype(np.float32) + beta[-1].astype(np.float32), axis=1)
+        error = np.exp(said)
+        error[rows, labels] -= 1
+        error *= counted[:, None]
+        gradient = np.vstack([across @ error, error.sum(axis=0)]).astype(np.float64)
+        gradient[:-1] += beta[:-1]
+        value = 0.5 * float((beta[:-1] ** 2).sum()) - float(said[rows, labels] @ weights)
+        return value / len(rows), gradient.ravel() / len(rows)
+
+    options = {"maxiter": steps, "ftol": 1e-6, "gtol": 1e-6}
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(found.x.reshape(start.shape), dtype=np.float64)
+
+
+def _log_odds(part: Part, weights: Floats) -> Floats:
+    """(n, k + 1) log(p / (1 - p)) of each label."""
+    said = log_softmax(np.asarray(part @ weights[:-1]) + weights[-1], axis=1)
+    return np.asarray(said - np.log(np.maximum(-np.expm1(said), _SURE)), dtype=np.float64)
+
+
+def _folded(words: csr_matrix) -> csr_matrix:
+    """(n, _BUCKETS) ones where any word or pair that falls into this bucket occurs."""
+    words = words[:, :BUCKETS]
+    indices = words.indices % _BUCKETS
+    folded = csr_matrix((words.data, indices, words.indptr), (words.shape[0], _BUCKETS), copy=True)
+    folded.sum_duplicates()
+    folded.data[:] = 1.0
+    return folded
+
+
+def _directions(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(d, _DIRECTIONS at most) orthogonal directions in which the rows vary most."""
+    _, found = np.linalg.eigh((rows.T @ rows).astype(np.float64))
+    return np.asarray(found[:, ::-1][:, :_DIRECTIONS], dtype=np.float32)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

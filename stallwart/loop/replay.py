@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stallwart.loop.choose import Mixture, Scene, choose, likeness_among, nearest_to
-from stallwart.loop.learner import Inputs, Learner, Model, Taught, inputs_of, replayed
+from stallwart.loop.learner import Inputs, Learner, Taught, inputs_of
 from stallwart.loop.plan import DAY, WEEK_DAYS, Run, Schedule
 from stallwart.loop.world import Market, World
 
@@ -66,7 +66,6 @@ class Played:
 
 @dataclass
 class _State:
-    model: Model
     learner: Learner
     nearest: Floats
     scores: Floats
@@ -87,14 +86,11 @@ def base_of(world: World, taught: Taught) -> Base:
     """The world with a learner that knows what was known at the start."""
     inputs = inputs_of(world.features, world.before, taught)
     usable = np.flatnonzero(world.known & ~world.held_back)
-    labels = world.rows.labels
-    places, weights = replayed(labels, usable, taught.replay, seed=0)
-    later = np.flatnonzero(world.rows.listed_at >= world.start - _CANDIDATE_DAYS * DAY)
-    asked = later[(world.rows.listed_at[later] < world.until) & ~world.known[later]]
     k = len(world.taxonomy.ids)
-    learner = Learner(inputs, places, labels[places], weights, k, taught.ridge, ahead=asked)
+    learner = Learner(inputs, usable, world.rows.labels[usable], np.ones(len(usable)), k, taught)
     nearest = np.zeros(len(world))
-    nearest[later] = nearest_to(inputs, later, places)
+    later = np.flatnonzero(world.rows.listed_at >= world.start - _CANDIDATE_DAYS * DAY)
+    nearest[later] = nearest_to(inputs, later, usable)
     return Base(world, inputs, learner, nearest, taught)
 
 
@@ -109,7 +105,6 @@ def play(base: Base, run: Run, mixture: Mixture | None = None) -> Played:
     world, market = base.world, Market(base.world)
     generator = np.random.default_rng([run.seed, 20_250_901])
     state = _State(
-        model=base.learner.model(),
         learner=base.learner,
         nearest=base.nearest.copy(),
         scores=np.full((len(world), len(world.taxonomy.labels)), np.nan),
@@ -118,7 +113,7 @@ def play(base: Base, run: Run, mixture: Mixture | None = None) -> Played:
     while day < world.until:
         end = min(day + WEEK_DAYS * DAY, world.until)
         arrived = market.listed(end, since=day)
-        state.scores[arrived] = state.model.scores(base.inputs, arrived)
+        state.scores[arrived] = state.learner.model.scores(base.inputs, arrived)
         due = run.budget.due(float((end - world.start) / DAY))
         asked += _review(base, run, state, market, end, arrived, due - asked, week, generator, mixture)
         week += 1
@@ -126,13 +121,13 @@ def play(base: Base, run: Run, mixture: Mixture | None = None) -> Played:
             _learn(base, state)
         day = end
     rest = np.flatnonzero(world.rows.listed_at >= world.until)
-    state.scores[rest] = state.model.scores(base.inputs, rest)
+    state.scores[rest] = state.learner.model.scores(base.inputs, rest)
     held = np.flatnonzero(world.held_back)
     return Played(
         run=run,
         scores=state.scores,
-        held_back_at_first=base.learner.model().scores(base.inputs, held),
-        held_back=state.model.scores(base.inputs, held),
+        held_back_at_first=base.learner.model.scores(base.inputs, held),
+        held_back=state.learner.model.scores(base.inputs, held),
         reviewed=_joined(state.reviewed),
         reviewed_week=_joined(state.weeks),
         models=state.models,
@@ -159,7 +154,7 @@ def _review(
     scene = Scene(
         places=offered,
         fresh=np.isin(offered, arrived),
-        scores=state.model.scores(base.inputs, offered),
+        scores=state.learner.model.scores(base.inputs, offered),
         nearest=state.nearest[offered],
         likeness=likeness_among(base.inputs, offered),
         found=state.found(len(base.world.taxonomy.ids)),
@@ -181,12 +176,12 @@ def _review(
 
 
 def _learn(base: Base, state: _State) -> None:
-    for places, labels in state.waiting:
-        weights = np.full(len(places), base.taught.reviewed)
-        state.learner = state.learner.with_labels(places, labels, weights)
-    if state.waiting:
-        state.model, state.models = state.learner.model(), state.models + 1
-        state.waiting = []
+    if not state.waiting:
+        return
+    places, labels = (np.concatenate(one) for one in zip(*state.waiting, strict=True))
+    weights = np.full(len(places), base.taught.reviewed)
+    state.learner, state.models = state.learner.with_labels(places, labels, weights), state.models + 1
+    state.waiting = []
 
 
 def _joined(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:

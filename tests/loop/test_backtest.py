@@ -16,7 +16,7 @@ from stallwart.loop.plan import parse_plan
 from stallwart.loop.summary import gains, lines
 
 DATES = datetime(2025, 5, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
-TAUGHT = Taught(replay=150)
+TAUGHT = Taught(steps=30)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_another_market_or_learner_takes_nothing_from_what_was_kept(world, plan,
     assert made == []
     backtest(replace(world, digest="another"), plan, tmp_path, TAUGHT)
     assert len(made) == len(list(plan.runs()))
-    backtest(world, plan, tmp_path, replace(TAUGHT, ridge=1.0))
+    backtest(world, plan, tmp_path, replace(TAUGHT, balance=0.0))
     assert len(made) == 2 * len(list(plan.runs()))
 
 

@@ -10,7 +10,7 @@ from stallwart.loop.world import Market
 from tests.loop.conftest import START, UNTIL, make_world
 
 DAY = np.timedelta64(1, "D")
-TAUGHT = Taught(replay=150)
+TAUGHT = Taught(steps=30)
 STRATEGIES = ("random", "uncertain", "novel", "mixed", "all")
 
 
