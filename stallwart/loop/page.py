@@ -251,12 +251,12 @@ def _facts(test: Backtest) -> list[tuple[str, str]]:
     return [
         (
             "learner",
-            "kernel ridge regression on text embedding, photo embedding and n-grams; see docs/relearn.md",
+            "two logistic regressions, on embeddings and on words; see docs/relearn.md",
         ),
         (
             "weights",
-            f"ridge {taught.ridge:g}, text {taught.text:g}, photo {taught.photo:g}, words {taught.words:g},"
-            f" a reviewed listing {taught.reviewed:g} times an old one, {taught.replay:,} old rows kept",
+            f"text {taught.text:g}, photo {taught.photo:g}, words {taught.words:g}, balance {taught.balance:g},"
+            f" a reviewed listing {taught.reviewed:g} times an old one",
         ),
         (
             "precision and coverage",
