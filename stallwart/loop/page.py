@@ -255,8 +255,8 @@ def _facts(test: Backtest) -> list[tuple[str, str]]:
         ),
         (
             "weights",
-            f"text {taught.text:g}, photo {taught.photo:g}, words {taught.words:g}, balance {taught.balance:g},"
-            f" a reviewed listing {taught.reviewed:g} times an old one",
+            f"text {taught.text:g}, photo {taught.photo:g}, words {taught.words:g},"
+            f" balance of labels {taught.balance:g}, a reviewed listing {taught.reviewed:g} times an old one",
         ),
         (
             "precision and coverage",
