@@ -61,7 +61,7 @@ class Drift:
                     one for one in last_sketches(connection, 4 * WINDOWS[-1]) if one.at_ms > reference.ends_ms
                 ]
                 looked = connection.execute(select(func.max(drift_looks.c.at_ms)).where(_OWN)).scalar() or 0
-            later = sample_of(rows)[-WINDOWS[-1] :]
+            later = sample_of(rows, reference.bundle)[-WINDOWS[-1] :]
             if not len(later):
                 return {"looked": 0}
             now = int(later.at_ms[-1])
@@ -104,7 +104,7 @@ class Drift:
             return None
         if known is not None:
             self._forget(row.digest)
-        sample = sample_of(rows)
+        sample = sample_of(rows, row.digest)
         detectors = Detectors(sample, self._around.settings.drift_false_alarms)
         self._reference = _Reference(row.digest, row.since_ms, int(sample.at_ms[-1]), detectors)
         return self._reference
@@ -131,8 +131,13 @@ class Drift:
                 )  # fmt: skip
 
 
-def sample_of(rows: list[SketchRow]) -> Sample:
-    """Sketches as columns, at most `UNIT_PER_DAY` of one seller and day; of several spaces only the last."""
+def sample_of(rows: list[SketchRow], bundle: str | None = None) -> Sample:
+    """Sketches as columns, at most `UNIT_PER_DAY` of one seller and day; of several spaces only the last.
+
+    Args:
+        rows: in any order.
+        bundle: only its scores are taken: during a rollout another one decides about a part. None takes all.
+    """
     space = rows[-1].facts["space"] if rows else ""
     kept, taken = [], dict[tuple[str, int], int]()
     for one in sorted(rows, key=lambda row: (row.at_ms, row.decision_seq)):
@@ -143,7 +148,8 @@ def sample_of(rows: list[SketchRow]) -> Sample:
     policies = tuple(sorted({name for one in kept for name in one.facts["scores"] or ()}))
     vectors = np.array([np.frombuffer(one.vector, "<f2") for one in kept], dtype=np.float32)
     vectors = vectors.reshape(len(kept), 2 * WIDTH)
-    scores = [[(one.facts["scores"] or {}).get(name, np.nan) for name in policies] for one in kept]
+    told = [(one.facts["scores"] or {}) if bundle in (None, one.bundle) else {} for one in kept]
+    scores = [[one.get(name, np.nan) for name in policies] for one in told]
     facts = [one.facts for one in kept]
     return Sample(
         decision_ids=np.array([one.decision_id for one in kept], dtype=np.str_),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, func, select
 
-from stallwart.core.decision import Cause
+from stallwart.core.decision import PEOPLE, Cause
 from stallwart.core.errors import NotFoundError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
@@ -34,6 +34,7 @@ from stallwart.store.tables import decisions, revisions
 
 CURSOR = "sketches"
 _PAGE = 500
+_SAME = PEOPLE | {Cause.RESCAN}  # another decision about a listing that was sketched when it came
 _DAY_MS = 86_400_000
 _QUERY = (
     select(
@@ -188,7 +189,7 @@ def photo_place(settings: Settings) -> str:
 def _chosen(row: Row[Any], share: float) -> bool:
     digest = hashlib.blake2b(f"sketch {row.decision_id}".encode(), digest_size=8).digest()
     drawn = int.from_bytes(digest, "big") < share * 2**64
-    return drawn and row.purged_at_ms is None and row.cause != Cause.RESCAN
+    return drawn and row.purged_at_ms is None and row.cause not in _SAME
 
 
 def _hashed(seller: str | None) -> str:

@@ -1,6 +1,7 @@
 """From stored decisions to sketches, alarms of drift and groups of what is new, with a tiny bundle."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from stallwart.core.decision import Action, Cause, Decision
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
 from stallwart.model.bundle import read_bundle
-from stallwart.monitoring.drift import Drift
+from stallwart.monitoring.drift import Drift, sample_of
 from stallwart.monitoring.novelty import Novelties
 from stallwart.monitoring.sketches import Sketches
 from stallwart.monitoring.step import Around
@@ -22,6 +23,7 @@ from stallwart.store.novelties import members, read_novelties
 from stallwart.store.photos import PhotoStore
 from stallwart.store.registry import register, set_champion
 from stallwart.store.revisions import revision_of
+from stallwart.store.rulings import Asked, rule
 from stallwart.store.sketches import last_sketches
 from stallwart.store.tables import drift_looks, sketches
 from tests.store.rolling import NOW
@@ -163,6 +165,39 @@ def test_a_kill_between_sketching_and_its_cursor_sketches_nothing_twice(live, mo
         assert connection.execute(select(func.count()).select_from(sketches)).scalar() == 40
     assert all(len(one.vector) == 256 and one.unlike is not None for one in rows)
     assert not any("brass" in str(one.facts) for one in rows), "no content"
+
+
+def test_scores_of_a_challenger_that_decides_a_part_are_no_drift(live):
+    live.sell(20)
+    Sketches(live.around).run()
+    with reading(live.database) as connection:
+        rows = last_sketches(connection, 20)
+    mixed = [replace(one, bundle="c" * 64) if place % 2 else one for place, one in enumerate(rows)]
+    sample = sample_of(mixed, live.bundle.digest)
+    assert len(sample) == 20
+    assert np.isfinite(sample.scores).all(axis=1).sum() == 10
+    assert np.isfinite(sample_of(mixed).scores).all()
+
+
+def test_a_persons_decision_about_a_listing_is_no_other_listing(live):
+    live.sell(10)
+    policies = live.policies[:1]
+    asked = [
+        Asked(
+            f"bulk {number}",
+            f"d_{number:06d}",
+            Cause.BULK,
+            "ana",
+            live.now_ms,
+            "bulk",
+            Action.BLOCK,
+            policies,
+        )
+        for number in range(1, 6)
+    ]
+    with writing(live.database) as connection:
+        assert len(rule(connection, asked, live.now_ms)) == 5
+    assert Sketches(live.around).run()["sketched"] == 10
 
 
 def test_only_a_share_is_sketched_where_more_is_decided_than_is_wanted(live):
