@@ -12,6 +12,7 @@ help: ## what there is
 setup: $(READY) ## .venv with everything the project needs
 
 $(READY): pyproject.toml constraints.txt
+	@echo "setting up .venv: some 2 GB come and are installed, which takes minutes, once"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'setuptools>=77'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,postgres,dev]'

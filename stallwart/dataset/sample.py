@@ -24,39 +24,42 @@ from stallwart.store.files import whole_file, whole_folder
 
 _YEAR = 2025
 _DRIFT = 9  # month from which vapes are sold beside cigarettes and spirits from other countries
-_POLICIES = """\
+_RULEBOOK = """\
 # The rulebook of a GENERATED market: invented listings for trying Stallwart out, nothing real.
 
 [policies.alcohol]
 title = "Alcohol"
 covers = "Spirits, wine and beer. Empty bottles, racks and glasses are allowed."
 precision = 0.85
-prevalence = 0.03
+prevalence = {alcohol}
 
 [policies.weapons]
 title = "Weapons"
 covers = "Knives made to fight with and firearms. Kitchen knives and toys are allowed."
 precision = 0.90
-prevalence = 0.01
+prevalence = {weapons}
 
 [policies.medicine]
 title = "Prescription medicine"
 covers = "Pills that need a prescription. Vitamins are allowed."
 precision = 0.90
-prevalence = 0.02
+prevalence = {medicine}
 
 [policies.drugs]
 title = "Illegal drugs"
 covers = "Cannabis and other drugs. Herbal tea and house plants are allowed."
 precision = 0.90
-prevalence = 0.02
+prevalence = {drugs}
 
 [policies.tobacco]
 title = "Tobacco and vapes"
 covers = "Cigarettes, tobacco, e-cigarettes and liquids."
 precision = 0.85
-prevalence = 0.02
+prevalence = {tobacco}
 """
+_RARE = {"alcohol": 0.03, "weapons": 0.01, "medicine": 0.02, "drugs": 0.02, "tobacco": 0.02}
+# About what `_KINDS` comes to before the drift: what one would know then
+_AS_GENERATED = {"alcohol": 0.05, "weapons": 0.08, "medicine": 0.05, "drugs": 0.05, "tobacco": 0.05}
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,17 @@ _CONDITIONS = ("new", "used", "like new", "boxed", "rare", "cheap", "from a smok
 _LEET = str.maketrans("aeio", "4310")
 
 
-def write_sample(folder: Path, listings: int = 600, seed: int = 7) -> None:
+def write_sample(
+    folder: Path, listings: int = 600, seed: int = 7, *, shares_as_generated: bool = False
+) -> None:
     """Write a generated market into a new folder: twelve monthly Parquet files, labels and a rulebook.
 
     Args:
         folder: is made; an earlier sample in it is replaced.
         listings: how many, at least 60.
         seed: the same seed gives the same files, byte for byte on one version of the libraries.
+        shares_as_generated: whether the rulebook states the live shares that the listings have, to which far
+            fewer listings prove a precision; without, violations are said to be rarer than among them.
 
     Raises:
         ConfigError: too few listings, the folder cannot be written, or it holds something else.
@@ -143,7 +150,9 @@ def write_sample(folder: Path, listings: int = 600, seed: int = 7) -> None:
     made = generate(listings, seed)
     with whole_folder(folder) as new:
         (new / "SAMPLE").write_text("A generated market: invented listings and drawn photos, nothing real.\n")
-        (new / "policies.toml").write_text(_POLICIES)
+        (new / "policies.toml").write_text(
+            _RULEBOOK.format(**(_AS_GENERATED if shares_as_generated else _RARE))
+        )
         with (new / "labels.csv").open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["listing_id", "label", "labelled_at", "labelled_by"])

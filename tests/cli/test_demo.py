@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from stallwart.cli.scripted import NOTE
+
 pytestmark = pytest.mark.slow
 
 
@@ -19,8 +21,14 @@ def test_the_demonstration_ends_at_a_page_with_work_in_it_and_goes_on_from_what_
     with sqlite3.connect(folder / "data" / "stallwart.sqlite") as database:
         (decided,) = database.execute("SELECT count(*) FROM decisions").fetchone()
         (waiting,) = database.execute("SELECT count(*) FROM tasks WHERE state = 'open'").fetchone()
-    assert decided >= 50
+        samples = database.execute("SELECT who, note FROM verdicts WHERE source = 'audit'").fetchall()
+    assert decided == 120, "the listings that it learned from are there too, to be shown as like another"
     assert waiting > 0
+    assert len(samples) > 10
+    assert {(who[:7], note) for who, note in samples} == {("script-", NOTE)}, "whoever reads sees a script's"
+    assert "answered by a script" in ran.err
+    assert re.search(r"rollout +http://127\.0\.0\.1:\d+/rollout\n", ran.out)
+    assert f"export STALLWART_DATA_DIR={(folder / 'data').resolve()} PATH=" in ran.out
     card = json.loads((folder / "bundle" / "card.json").read_text())
     began = time.monotonic()
     again = run("demo", folder, "--listings", "120", "--leave")

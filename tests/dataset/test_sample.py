@@ -68,3 +68,15 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").exists()
     with pytest.raises(ConfigError, match="60 or more"):
         write_sample(tmp_path / "new", 10)
+
+
+def test_the_rulebook_states_the_shares_of_the_generated_listings_if_asked(tmp_path):
+    write_sample(tmp_path / "rare", 60)
+    write_sample(tmp_path / "as generated", 60, shares_as_generated=True)
+    rare, stated = (
+        read_taxonomy(tmp_path / name / "policies.toml").shares for name in ("rare", "as generated")
+    )
+    assert all(stated[name] > share for name, share in rare.items() if name != "neutral")
+    before = [label for listing, label, _ in generate(3_000, 1) if listing.listed_at.month < 9]
+    for name, share in stated.items():
+        assert share == pytest.approx(before.count(name) / len(before), abs=0.025)
