@@ -205,7 +205,10 @@ def _first_verdicts(settings: Settings, market: Path, log: Path) -> None:
         with reading(engine) as connection:
             block = connection.execute(blocked.order_by(decisions.c.seq).limit(1)).scalar()
     shared.say(f"\n{answered:,} tasks were answered by a script, by the labels of the generated market:")
-    shared.say("what the pages say of verdicts and readers is of that script, not of people")
+    shared.say(
+        "what the pages say of verdicts and readers is of that script, not of people, and most of these"
+    )
+    shared.say("listings are ones that the model learned from: for how good it is on new ones see the report")
     if block is not None:
         _run("statements", "show", block)
 

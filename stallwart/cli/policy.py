@@ -140,11 +140,9 @@ def add(
     )
     for reason, count in facts["left_out"].items():
         shared.say(f"left out or cut, {reason}: {count:,}")
-    for name, one in made.items():
-        if examples and one.card["examples"] < FEW:
-            shared.say(
-                f"{name}: {one.card['examples']} examples are few; with less than {FEW} it finds little"
-            )
+    for name, addon in made.items():
+        if examples and (n := addon.card["examples"]) < FEW:
+            shared.say(f"{name}: {n} examples are few; with less than {FEW} it finds little")
 
 
 @app.command()
