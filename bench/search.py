@@ -89,7 +89,7 @@ def prepare(engine: Engine, decided: int) -> None:
     with engine.connect() as connection:
         connection.execute(text("SET statement_timeout = 0" if not lite else "PRAGMA cache_size = -300000"))
         connection.execute(
-            text(f"CREATE TEMP TABLE texts (id INTEGER, words {'TEXT' if lite else 'TSVECTOR'})")
+            text(f"CREATE TEMP TABLE texts (id INTEGER PRIMARY KEY, words {'TEXT' if lite else 'TSVECTOR'})")
         )
         connection.execute(text("CREATE TEMP TABLE nine (id INTEGER)"))
         connection.execute(text("INSERT INTO nine VALUES (:id)"), [{"id": place} for place in range(9)])

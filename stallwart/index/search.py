@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Connection,
     Engine,
     Select,
-    TextClause,
+    any_,
     cast,
     column,
     func,
@@ -31,7 +33,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.exc import DBAPIError
 
 from stallwart.core.decision import Action
-from stallwart.index.words import for_postgres, for_sqlite, read_query
+from stallwart.index.words import Term, for_postgres, for_sqlite, read_query
 from stallwart.store.database import reading, store_errors
 from stallwart.store.findable import Hit
 from stallwart.store.revisions import storable
@@ -40,7 +42,8 @@ from stallwart.store.tables import findable
 DEADLINE_MS = 250
 """After which a search is given up."""
 _STEPS = 20_000  # of SQLite's machine between two looks at the clock
-_FEW = 2_000
+_FEW = 2_000  # rows that are each looked at
+_FEW_WORDS = 500  # the same by words on PostgreSQL, where phrases take long to look for
 _CANCELLED = "57014"
 _LATE_MS = 60_000
 
@@ -109,11 +112,10 @@ def search(
     if _hopeless(filters):
         return Hits(())
     with store_errors("listings could not be searched"), reading(engine) as connection:
-        query = _query(connection, filters)
-        query = _from(query, connection, filters, before).limit(most + 1)
         try:
             with _within(connection, deadline_ms):
-                rows = connection.execute(query).all()
+                query = _from(_query(connection, filters), connection, filters, before)
+                rows = connection.execute(query.limit(most + 1)).all()
         except _Slow:
             return Hits((), given_up=True)
     hits = tuple(Hit(**{**row._mapping, "action": Action(row.action)}) for row in rows[:most])
@@ -129,9 +131,10 @@ def count(engine: Engine, filters: Filters, most: int, deadline_ms: int = DEADLI
     if _hopeless(filters):
         return 0
     with store_errors("listings could not be counted"), reading(engine) as connection:
-        some = _from(_query(connection, filters), connection, filters, None).limit(most).subquery()
         try:
             with _within(connection, deadline_ms):
+                query = _from(_query(connection, filters), connection, filters, None)
+                some = query.limit(most).subquery()
                 return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
         except _Slow:
             return None
@@ -171,13 +174,13 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
     if filters.listings is not None:
         query = query.where(table.c.listing_id.in_(filters.listings))
     terms = read_query(filters.words)
+    if connection.dialect.name == "postgresql" and filters.policy and _narrow(connection, filters):
+        # Its planner thinks that the newest of a policy soon have such a score
+        query = query.where(table.c.seq.in_(select(table.c.seq).where(_in_range(filters)).offset(0)))
     if not terms:
         return query
     if connection.dialect.name == "postgresql":
-        match: ColumnElement[bool] | TextClause = _WORDS.c.words.bool_op("@@")(
-            cast(for_postgres(terms), TSQUERY)
-        )
-        return query.select_from(table.join(_WORDS, _WORDS.c.seq == table.c.seq)).where(match)
+        return _with_words(connection, query, terms)
     match = text("findable_words MATCH :words").bindparams(words=for_sqlite(terms))
     if _few(connection, filters):
         inner = select(literal(1)).select_from(_WORDS).where(match, _WORDS.c.rowid == table.c.seq)
@@ -185,6 +188,19 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
     # Many: go through the words, the newest first; with the sign SQLite cannot go the other way
     joined = table.join(_WORDS, literal_column("+findable_words.rowid") == table.c.seq)
     return query.select_from(joined).where(match)
+
+
+def _with_words(connection: Connection, query: Select[Any], terms: tuple[Term, ...]) -> Select[Any]:
+    """On PostgreSQL: of rare words those that have them, of others by the planner's choice.
+
+    It takes a word that it does not know for half as frequent as the rarest that it knows, and goes through
+    all listings, the newest first, for one that hardly any has.
+    """
+    match = _WORDS.c.words.bool_op("@@")(cast(for_postgres(terms), TSQUERY))
+    found = connection.execute(select(_WORDS.c.seq).where(match).limit(_FEW_WORDS)).scalars().all()
+    if len(found) < _FEW_WORDS:
+        return query.where(findable.c.seq == any_(literal(list(found), ARRAY(BigInteger))))
+    return query.select_from(findable.join(_WORDS, _WORDS.c.seq == findable.c.seq)).where(match)
 
 
 def _from(query: Select[Any], connection: Connection, filters: Filters, before: int | None) -> Select[Any]:
@@ -205,9 +221,13 @@ def _narrow(connection: Connection, filters: Filters) -> bool:
     """Whether few have a score in this range; the index of scores counts them, up to a bound."""
     if filters.score_from is None and filters.score_to is None:
         return False
-    low, high = filters.score_from or 0.0, 1.0 if filters.score_to is None else filters.score_to
-    within = select(literal(1)).where(findable.c.score.between(low, high)).limit(_FEW).subquery()
+    within = select(literal(1)).select_from(findable).where(_in_range(filters)).limit(_FEW).subquery()
     return connection.execute(select(func.count()).select_from(within)).scalar_one() < _FEW
+
+
+def _in_range(filters: Filters) -> ColumnElement[bool]:
+    high = 1.0 if filters.score_to is None else filters.score_to
+    return findable.c.score.between(filters.score_from or 0.0, high)
 
 
 class _Slow(Exception):  # noqa: N818 - no error: the answer is that it takes too long

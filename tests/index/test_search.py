@@ -204,5 +204,6 @@ def test_selective_searches_look_into_an_index(filled):
 @pytest.mark.parametrize("few", [1, 2_000])
 def test_words_and_a_range_of_scores_find_the_same_however_many_have_such_a_score(filled, monkeypatch, few):
     monkeypatch.setattr("stallwart.index.search._FEW", few)
+    monkeypatch.setattr("stallwart.index.search._FEW_WORDS", few)
     assert found(filled, words="knife", score_from=0.9) == ["knife"]
     assert found(filled, words="knife", score_to=0.8) == []
