@@ -5,6 +5,7 @@ Evidence is counterfactual: what the score would be without a word, or with a pa
 hold, and costs one pass for each word and patch.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -89,11 +90,11 @@ def explain(scorer: Scorer, listing: Listing, policy: str | None = None, neighbo
     Raises:
         ConfigError: no such policy.
     """
-    policies = scorer.bundle.taxonomy.ids
+    policies = scorer.policies
     if policy is not None and policy not in policies:
         raise ConfigError(f"no policy {policy!r}; there are: {', '.join(policies)}")
     (scored,) = scorer.score([listing])
-    chosen = policy or (policies[0] if scored.scores is None else policies[int(np.argmax(scored.scores))])
+    chosen = policy or likeliest(scorer, scored)
     embedded = scored.embedded
     return Explanation(
         policy=chosen,
@@ -106,24 +107,31 @@ def explain(scorer: Scorer, listing: Listing, policy: str | None = None, neighbo
     )
 
 
+def likeliest(scorer: Scorer, scored: ScoredListing) -> str:
+    """The policy of the highest probability, add-ons among them; the first where nothing was scored."""
+    if scored.scores is None:
+        return scorer.policies[0]
+    return scorer.policies[int(np.argmax([*scored.scores, *np.nan_to_num(scored.added)]))]
+
+
 def explain_words(scorer: Scorer, scored: ScoredListing, policy: str) -> list[Word]:
     """The weight of each word, strongest first; empty where the listing has no words."""
     text, photos = scored.embedded.listing.text, scored.embedded.photos
     spans = _spans(text)
     if not spans or scored.embedded.text is None:
         return []
-    column = scorer.bundle.taxonomy.ids.index(policy)
-    whole = scorer.log_odds(text, scored.embedded.text, photos)[column]
+    whole = scorer.log_odds_of(policy, text, scored.embedded.text, photos)
+    if math.isnan(whole):  # an add-on that reads photos alone
+        return []
     words = []
     for start, end in spans:
         without = f"{text[:start]}{text[end:]}".strip()
-        if without:
-            rest = scorer.log_odds(without, scorer.embedder.text.encode(without), photos)[column]
-        elif len(photos):
-            rest = scorer.log_odds("", None, photos)[column]
-        else:
-            rest = 0.0  # nothing would be left to score
-        words.append(Word(text[start:end], start, end, float(whole - rest)))
+        embedding = scorer.embedder.text.encode(without) if without else None
+        rest = math.nan
+        if without or len(photos):
+            rest = scorer.log_odds_of(policy, without, embedding, photos)
+        # Where nothing would be left to score
+        words.append(Word(text[start:end], start, end, whole - (0.0 if math.isnan(rest) else rest)))
     return sorted(words, key=lambda word: -word.weight)
 
 
@@ -139,23 +147,22 @@ def explain_photos(
         most: how many of the first photos are looked at; each costs one pass for each patch. None is all.
     """
     listing, settings = scored.embedded.listing, scorer.embedder.settings
-    column = scorer.bundle.taxonomy.ids.index(policy)
     regions, row = [], 0
     for number, photo in enumerate(listing.photos[: settings.max_photos][:most]):
         try:
             pixels = decode_photo(photo, settings.max_photo_bytes, settings.max_photo_pixels)
         except PhotoError:
             continue
-        regions.append(_region(scorer, scored, column, number, row, pixels))
+        regions.append(_region(scorer, scored, policy, number, row, pixels))
         row += 1
     return sorted(regions, key=lambda region: -region.weight)
 
 
 def _region(
-    scorer: Scorer, scored: ScoredListing, column: int, number: int, row: int, pixels: Pixels
+    scorer: Scorer, scored: ScoredListing, policy: str, number: int, row: int, pixels: Pixels
 ) -> Region:
     embedded = scored.embedded
-    whole = scorer.log_odds(embedded.listing.text, embedded.text, embedded.photos)[column]
+    whole = scorer.log_odds_of(policy, embedded.listing.text, embedded.text, embedded.photos)
     edges_y, edges_x = (np.linspace(0, size, PATCHES + 1).round().astype(int) for size in pixels.shape[:2])
     weights = np.zeros((PATCHES, PATCHES))
     for y in range(PATCHES):
@@ -164,8 +171,8 @@ def _region(
             covered[edges_y[y] : edges_y[y + 1], edges_x[x] : edges_x[x + 1]] = _GREY
             photos = embedded.photos.copy()
             photos[row] = scorer.embedder.photo.encode(covered)
-            rest = scorer.log_odds(embedded.listing.text, embedded.text, photos)[column]
-            weights[y, x] = whole - rest
+            rest = scorer.log_odds_of(policy, embedded.listing.text, embedded.text, photos)
+            weights[y, x] = np.nan_to_num(whole - rest)  # an add-on that reads words alone
     y, x = (int(i) for i in np.unravel_index(np.argmax(weights), weights.shape))
     return Region(
         photo=number,

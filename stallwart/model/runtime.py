@@ -145,6 +145,16 @@ class Scorer:
         log_odds = self.log_odds(text, embedding, photos)
         return np.asarray(self.bundle.calibration.probabilities(log_odds[None])[0])
 
+    def log_odds_of(
+        self, policy: str, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]
+    ) -> float:
+        """Log-odds of one of `policies`; NaN where its add-on has nothing that it can read."""
+        ids = self.bundle.taxonomy.ids
+        if policy in ids:
+            return float(self.log_odds(text, embedding, photos)[ids.index(policy)])
+        addon = self.additions.addons[self.additions.policies.index(policy)]
+        return addon.head.log_odds(embedding, photos, None if embedding is None else self._lexicon.row(text))
+
     def log_odds(
         self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]
     ) -> NDArray[np.float64]:

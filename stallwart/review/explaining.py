@@ -10,15 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Engine
 
 from stallwart.core.decision import Decision
 from stallwart.core.errors import BundleError, NotFoundError, StallwartError
 from stallwart.core.settings import Settings
 from stallwart.index.content import listing_with_photos
+from stallwart.model.additions import Additions
+from stallwart.model.addon import read_addon
 from stallwart.model.bundle import Bundle, read_bundle
-from stallwart.model.explain import explain_photos, explain_words
+from stallwart.model.explain import explain_photos, explain_words, likeliest
 from stallwart.model.runtime import Scorer
 from stallwart.model.shelf import from_shelf
 from stallwart.store.claims import open_lanes
@@ -28,6 +29,7 @@ from stallwart.store.explanations import Explained, explains, keep_explanation, 
 from stallwart.store.photos import PhotoStore
 from stallwart.store.registry import read_bundle_row
 from stallwart.store.revisions import Revision
+from stallwart.store.rulebooks import addon_row
 
 _LOADED = 2  # bundles at once: the champion and the one before it
 _OF_EACH_LANE = 8  # tasks ahead of the reviewers
@@ -72,33 +74,47 @@ class Explainer:
         with store_errors("tasks could not be explained; the next step goes on"):
             with reading(self._database) as connection:
                 wanted = unexplained(connection, open_lanes(connection), _OF_EACH_LANE)
-            for decision_id in wanted:
-                done += self._explain(decision_id)
+            for decision_id, policy in wanted.items():
+                done += self._explain(decision_id, policy)
         return done
 
-    def _explain(self, decision_id: str) -> int:
+    def _explain(self, decision_id: str, asked: str | None) -> int:
         with reading(self._database) as connection:
             decision = read_decision(connection, decision_id)
             revision = read_revision(connection, decision.revision) if decision else None
         if decision is None or revision is None or revision.purged_at_ms is not None:
             return 0
-        if explains(decision.evidence):
+        if explains(decision.evidence, asked):
             return self._keep(decision, None, "the decision has its own")
         if decision.scores is None:
             return self._keep(decision, None, "it could not be scored")
         try:
             scorer = self._scorer(decision.bundle)
+            policy = asked or next(iter(decision.policies), None)
+            if policy is not None and policy not in scorer.policies:
+                scorer = self._with_addons(scorer, decision)
         except (BundleError, NotFoundError) as err:
             return self._keep(decision, None, str(err))
-        return self._made(scorer, decision, revision)
+        if policy is not None and policy not in scorer.policies:
+            return self._keep(
+                decision, None, f"none can be shown for {policy}: what decided does not know it"
+            )
+        return self._made(scorer, decision, revision, policy)
 
-    def _made(self, scorer: Scorer, decision: Decision, revision: Revision) -> int:
+    def _with_addons(self, scorer: Scorer, decision: Decision) -> Scorer:
+        """The scorer with the add-ons that the decision names."""
+        with reading(self._database) as connection:
+            rows = [addon_row(connection, digest) for digest in decision.addons]
+        return scorer.with_additions(
+            Additions(tuple(read_addon(Path(row.place), row.digest) for row in rows))
+        )
+
+    def _made(self, scorer: Scorer, decision: Decision, revision: Revision, policy: str | None) -> int:
         listing = listing_with_photos(revision, self._photos)
         (scored,) = scorer.score([listing])
         if scored.scores is None:
             return self._keep(decision, None, "it could not be scored again")
-        ids = scorer.bundle.taxonomy.ids
-        policy = next((one for one in decision.policies if one in ids), ids[int(np.argmax(scored.scores))])
+        policy = policy or likeliest(scorer, scored)
         words = [
             {"start": word.start, "end": word.end, "weight": round(word.weight, 4)}
             for word in explain_words(scorer, scored, policy)[:_WORDS]

@@ -127,7 +127,7 @@ def shown_task(
     if decision is None or revision is None:
         raise NotFoundError("the decision of this task is not there any more")
     blind = task.blind and not reveal
-    evidence, lacking = (None, None) if blind else _evidence(connection, decision)
+    evidence, lacking = (None, None) if blind else _evidence(connection, decision, task, policies)
     title, body = marked_listing(revision.title, revision.description, (evidence or {}).get("words", ()))
     return Shown(
         task=task,
@@ -148,14 +148,18 @@ def shown_task(
     )
 
 
-def _evidence(connection: Connection, decision: Decision) -> tuple[dict[str, Any] | None, str | None]:
-    """The evidence, or why there is none."""
-    if explains(decision.evidence):
+def _evidence(
+    connection: Connection, decision: Decision, task: Task, policies: Policies
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The evidence for the policy that is asked about, or why there is none."""
+    if explains(decision.evidence, task.policy):
         return decision.evidence, None
     kept = read_explanation(connection, decision.decision_id)
     if kept is None:
         return None, "not made yet"
-    return kept.evidence, kept.failed
+    if kept.evidence is None or explains(kept.evidence, task.policy):
+        return kept.evidence, kept.failed
+    return None, f"none can be shown for {policies.title(task.policy or '')}"
 
 
 def _regions(evidence: Mapping[str, Any]) -> dict[int, Region]:

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
-
 from stallwart.content.photo import PhotoError
 from stallwart.core.decision import Limits
 from stallwart.core.listing import Listing
@@ -17,7 +15,7 @@ from stallwart.encoders.embed import Parts
 from stallwart.encoders.graphs import Embedding
 from stallwart.model.additions import Additions
 from stallwart.model.bundle import Bundle
-from stallwart.model.explain import explain_photos, explain_words
+from stallwart.model.explain import explain_photos, explain_words, likeliest
 from stallwart.model.runtime import ScoredListing, Scorer
 from stallwart.serving.schemas import Evidence
 
@@ -145,8 +143,7 @@ class BundleRuntime:
         """The words that speak for the policy; for `full` also photo regions and known violations."""
         if level == "none" or scored.scores is None:
             return None
-        known = [name for name in scored.ruling.policies if name in self.policies]
-        policy = (known or (self.policies[int(np.argmax(scored.scores))],))[0]
+        policy = next(iter(scored.ruling.policies), None) or likeliest(self._scorer, scored)
         words = [asdict(word) for word in explain_words(self._scorer, scored, policy)[:_WORDS]]
         found: dict[str, Any] = {"level": level, "policy": policy, "words": words}
         if level == "full":

@@ -35,14 +35,15 @@ class Explained:
     made_at_ms: int
 
 
-def explains(evidence: Mapping[str, Any] | None) -> bool:
-    """Whether evidence says what spoke for a policy, and not only which known violation it is like."""
-    return evidence is not None and "policy" in evidence
+def explains(evidence: Mapping[str, Any] | None, policy: str | None = None) -> bool:
+    """Whether evidence says what spoke for a policy, and for this one where one is named."""
+    about = None if evidence is None else evidence.get("policy")
+    return about is not None and policy in (None, about)
 
 
 _READ = select(explanations).where(explanations.c.decision_id == bindparam("decision"))
 _UNEXPLAINED = (
-    select(tasks.c.decision_id)
+    select(tasks.c.decision_id, tasks.c.policy)
     .where(
         IS_OPEN,
         tasks.c.lane == bindparam("lane"),
@@ -68,19 +69,19 @@ def read_explanation(connection: Connection, decision_id: str) -> Explained | No
     return None if row is None else Explained(**row)
 
 
-def unexplained(connection: Connection, lanes: Sequence[str], most: int) -> list[str]:
-    """Decisions of the first tasks of each lane that nothing is kept of, blind ones left out.
+def unexplained(connection: Connection, lanes: Sequence[str], most: int) -> dict[str, str | None]:
+    """Unblind decisions of the first tasks of each lane that nothing is kept of, and what is asked about.
 
     Args:
         connection: in any transaction.
         lanes: of open tasks.
         most: of each lane.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str | None] = {}
     for lane in lanes:
-        rows = connection.execute(_UNEXPLAINED, {"lane": lane, "most": most}).scalars()
-        found.update(dict.fromkeys(rows))
-    return list(found)
+        for row in connection.execute(_UNEXPLAINED, {"lane": lane, "most": most}):
+            found.setdefault(row.decision_id, row.policy)
+    return found
 
 
 def forget_explanations(connection: Connection, revisions: Sequence[str]) -> int:

@@ -5,9 +5,11 @@ import pytest
 
 from stallwart.core import rulebook
 from stallwart.core.errors import BundleError
+from stallwart.core.listing import Listing
 from stallwart.core.taxonomy import Policy
 from stallwart.model.additions import additions
 from stallwart.model.addon import FILE, AddOn, Head, Voter, encoder_digests, read_addon, write_addon
+from stallwart.model.explain import explain_words, likeliest
 from stallwart.model.runtime import Scorer
 
 KNIVES = Policy(id="knives", title="Knives", covers="Blades.", prevalence=0.01)
@@ -128,3 +130,24 @@ def test_an_addon_that_is_gone_or_another_one_is_refused(bundle, tmp_path):
     place = write_addon(addon_for(bundle), tmp_path)
     with pytest.raises(BundleError, match="another one"):
         read_addon(place, "0" * 64)
+
+
+def test_the_evidence_for_an_addons_policy_is_what_its_own_head_loses(bundle, settings):
+    alone = Scorer(bundle, settings)
+    scorer = alone.with_additions(beside(bundle, addon_for(bundle)))
+    (scored,) = scorer.score([Listing("L1", "Samurai sword decorative", None)])
+    words = explain_words(scorer, scored, "knives")
+    assert {word.text for word in words} == {"Samurai", "sword", "decorative"}
+    whole = scorer.log_odds_of(
+        "knives", scored.embedded.listing.text, scored.embedded.text, scored.embedded.photos
+    )
+    rest = next(scorer.score([Listing("L1", "Samurai decorative", None)])).embedded
+    without = scorer.log_odds_of("knives", rest.listing.text, rest.text, rest.photos)
+    sword = next(word for word in words if word.text == "sword")
+    assert sword.weight == pytest.approx(whole - without, abs=1e-3)
+    of_bundle = explain_words(alone, scored, bundle.taxonomy.ids[0])
+    assert [word.weight for word in of_bundle] != [word.weight for word in words]
+    certain = scorer.with_additions(beside(bundle, addon_for(bundle, intercept=50.0)))
+    assert likeliest(certain, *certain.score([Listing("L1", "Samurai sword", None)])) == "knives"
+    (empty,) = scorer.score([Listing("L1", None, None)])
+    assert explain_words(scorer, empty, "knives") == []

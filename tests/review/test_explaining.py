@@ -3,7 +3,9 @@
 import pytest
 from desks import asked, listed, settings_of
 
+from stallwart.core import rulebook
 from stallwart.core.decision import Action
+from stallwart.model.addon import write_addon
 from stallwart.model.bundle import read_bundle
 from stallwart.review.explaining import Explainer
 from stallwart.store.database import reading, writing
@@ -11,7 +13,9 @@ from stallwart.store.explanations import read_explanation
 from stallwart.store.photos import PhotoStore
 from stallwart.store.registry import register
 from stallwart.store.retention import purge
+from stallwart.store.rulebooks import move
 from stallwart.store.tasks import Kind
+from tests.model.test_addon import KNIVES, addon_for
 from tests.store.rolling import NOW
 
 pytestmark = pytest.mark.slow
@@ -71,3 +75,26 @@ def test_a_bundle_of_a_folder_explains_its_own_decisions_and_photos_only_as_far_
     asked(database, decision)
     assert explainer(database, settings, tiny_bundles[1], photos=0).step() == 1
     assert explained(database).evidence["regions"] == []
+
+
+def test_a_task_about_a_new_policy_is_explained_by_its_own_head_or_not_at_all(
+    database, settings, tiny_bundles, tmp_path
+):
+    bundle = read_bundle(tiny_bundles[0])
+    addon = addon_for(bundle)
+    place = write_addon(addon, tmp_path / "shelf")
+    begun = rulebook.begin(bundle.taxonomy)
+    added = {"knives": (addon.digest, str(place))}
+    books = [begun, rulebook.add(begun, KNIVES)]
+    with writing(database) as connection:
+        move(connection, books, seen=0, who="ana", why="new", now_ms=NOW, places=added)
+    facts = {"bundle": bundle.digest, "action": Action.ALLOW, "policies": (), "photos": 0}
+    for number, addons in ((1, (addon.digest,)), (2, ())):
+        decision = listed(
+            database, settings, number, **facts, addons=addons, scores={bundle.taxonomy.ids[0]: 0.03}
+        )
+        asked(database, decision, policy="knives")
+    assert explainer(database, settings, tiny_bundles[0]).step() == 2
+    assert explained(database).evidence["policy"] == "knives"
+    assert explained(database).evidence["words"]
+    assert "none can be shown for knives" in explained(database, 2).failed

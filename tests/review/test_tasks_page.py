@@ -8,7 +8,7 @@ from desks import HOSTILE, IDS, TRICKS, asked, desk, evidence, listed, settings_
 from PIL import Image
 
 from stallwart.cli.review import compose
-from stallwart.core.decision import Cause
+from stallwart.core.decision import Action, Cause
 from stallwart.pages.app import Parts, create_site
 from stallwart.store import audit
 from stallwart.store.database import reading
@@ -107,6 +107,17 @@ def test_a_task_about_what_is_like_a_known_violation_is_shown_with_and_without_e
     assert "No words are marked" in rita.page.text
     evidence(database, decision, "Old knife 1")
     assert '<mark class="s3">knife</mark>' in rita.somebody.get("/tasks").text
+
+
+def test_evidence_for_another_policy_than_the_task_asks_about_is_not_shown_as_if_it_were_of_it(
+    database, settings, sits
+):
+    decision = listed(database, settings, 1, action=Action.ALLOW, policies=())
+    evidence(database, decision, "Old knife 1")
+    asked(database, decision, policy="alcohol")
+    html = sits().page.text
+    assert "<mark" not in html
+    assert "no evidence (none can be shown for Alcohol)" in words(html)
 
 
 def test_an_answer_is_kept_with_a_no_to_what_was_not_marked_and_the_next_task_comes_with_it(
