@@ -16,7 +16,7 @@ from stallwart.store.history import Published, seller_history
 from stallwart.store.people import User
 from stallwart.store.revisions import Revision
 from stallwart.store.tables import feedback
-from stallwart.store.tasks import OF_THE_QUEUE, Kind, Task, explain
+from stallwart.store.tasks import OF_THE_QUEUE, Kind, State, Task, explain
 from stallwart.store.verdicts import Verdict, read_verdicts
 
 _HISTORY = 8
@@ -79,6 +79,7 @@ class Shown:
         others: what others said of it, so far as it may be seen.
         pleas: what the seller or reporters wrote.
         why: why it is here, in sentences.
+        given: what this person answered, where they took it back or it is over; or None.
     """
 
     task: Task
@@ -96,6 +97,18 @@ class Shown:
     others: Sequence[Verdict]
     pleas: Sequence[str]
     why: Sequence[str]
+    given: Verdict | None
+
+    @property
+    def is_wordless(self) -> bool:
+        """Whether there is nothing to read, so that whoever judges has to see the photos."""
+        return self.title.is_empty and self.body.is_empty
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether a word is marked."""
+        parts = (self.title.first, self.title.rest, self.body.first, self.body.rest)
+        return any(piece.strength for part in parts for piece in part)
 
     @property
     def decided_by(self) -> str:
@@ -145,7 +158,19 @@ def shown_task(
         others=() if blind else _others(connection, task, user),
         pleas=() if blind else _pleas(connection, task),
         why=explain(task, now_ms) if not reveal else (),
+        given=_given(connection, task, user),
     )
+
+
+def _given(connection: Connection, task: Task, user: User) -> Verdict | None:
+    """What this person said in the task before they took it back, or what ended it."""
+    if task.verdict_id is None:
+        return None
+    said = {one.verdict_id: one for one in read_verdicts(connection, task.decision_id)}
+    last = said.get(task.verdict_id)
+    if last is not None and task.state != State.DONE:
+        last = said.get(last.replaces or "")
+    return last if last is not None and last.who == user.name else None
 
 
 def _evidence(

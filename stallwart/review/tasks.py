@@ -37,6 +37,9 @@ SKIPS = (
     "Photos or words are missing",
 )
 
+UNSEEN = "(Answered without the photos having been shown.)"
+"""Ends the note of a verdict on a listing whose photos stayed blurred."""
+
 
 class TaskSection:
     """Pages of whoever reads tasks.
@@ -134,7 +137,7 @@ class TaskSection:
 
         return lambda connection: claims.finish(
             connection, ask.user, ask.path["task_id"], answers, now_ms=ask.now_ms,
-            severity=int(severity) if severity else None, note=ask.form.get("note").strip() or None,
+            severity=int(severity) if severity else None, note=_note(ask),
         )  # fmt: skip
 
     def skip(self, ask: Ask) -> Page | Answer:
@@ -269,10 +272,17 @@ class TaskSection:
             "leads": LEADS,
             "severities": SEVERITIES,
             "skips": SKIPS,
+            "note_of": lambda given: (given.note or "").removesuffix(UNSEEN).strip() if given else "",
             "policies": self._policies,
             "renew_ms": max(5_000, self._lease_ms // 3),
             "undo_minutes": self._undo_ms // 60_000,
         }
+
+
+def _note(ask: Ask) -> str | None:
+    """What the person wrote, and whether the page had photos that it did not show."""
+    parts = [ask.form.get("note").strip(), UNSEEN if ask.form.all("photos") == [""] else ""]
+    return " ".join(filter(None, parts)) or None
 
 
 def _ids(ask: Ask) -> list[str]:

@@ -164,6 +164,7 @@ def test_fifty_tasks_by_keyboard_alone(site, opens):
             page.keyboard.press("1")
             took.append(next_ms(page, "Enter"))
         else:
+            page.keyboard.press("v")  # nothing is allowed unseen
             took.append(next_ms(page, "a"))
         waits_or_ends(page, number)
     assert len(set(tasks)) == 50
@@ -198,6 +199,7 @@ def test_undo_note_severity_skip_and_escalate(site, opens):
     page = opens()
     waits(page)
     first = shown(page)
+    page.keyboard.press("v")
     page.keyboard.press("2")
     page.keyboard.press("h")
     page.keyboard.press("n")
@@ -207,6 +209,9 @@ def test_undo_note_severity_skip_and_escalate(site, opens):
     waits(page)
     page.keyboard.press("u")
     page.wait_for_selector(f'#desk .task[data-task="{first}"]')
+    assert page.locator("#desk .choice input:checked").get_attribute("value") == "tobacco"
+    assert page.locator("#desk .severity input:checked").get_attribute("value") == "3"
+    page.keyboard.press("v")
     page.keyboard.press("a")
     said = settled(site, 3)
     assert (said[0]["severity"], said[0]["note"]) == (3, "a vape, 1 a u ?")
@@ -288,6 +293,27 @@ def test_photos_are_blurred_until_asked_for_and_can_be_seen_grey_and_large(site,
     page.wait_for_selector("#zoom[open]")
     page.keyboard.press("ArrowRight")
     assert page.locator("#zoom img").get_attribute("src").endswith("/1")
+
+
+def test_nothing_is_allowed_and_nothing_without_words_is_judged_before_its_photos_were_shown(site, opens):
+    for number, words in ((1, "A knife"), (2, ""), (3, "A knife")):
+        asked(site.database, listed(site.database, site.settings, number, title=words, body=""))
+    page = opens()
+    seen = page.locator("#desk .task.seen")
+    for keys, key in (("", "a"), ("1h", "Enter"), ("", "a")):
+        waits_or_ends(page, 48)
+        wordless = page.locator("#desk input[data-alone]").count()
+        for one in keys:
+            page.keyboard.press(one)
+        assert seen.count() == 0
+        page.keyboard.press(key)
+        if key == "a" or wordless:
+            seen.wait_for()
+            assert "Look at them" in page.locator("#told").inner_text()
+            page.keyboard.press(key)
+        page.wait_for_function("() => !document.querySelector('#desk .task.seen')")
+    said = settled(site, 3)
+    assert [one["note"] for one in said if one["answers"]["weapons"] == "no"] == [None, None]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,6 +10,7 @@ from PIL import Image
 from stallwart.cli.review import compose
 from stallwart.core.decision import Action, Cause
 from stallwart.pages.app import Parts, create_site
+from stallwart.review.tasks import UNSEEN
 from stallwart.store import audit
 from stallwart.store.database import reading
 from stallwart.store.gold import list_gold
@@ -191,6 +192,31 @@ def test_undo_brings_the_task_back(database, settings, sits, clock):
     gone = rita.post("/tasks/undo")
     assert gone.status_code == 404
     assert "no verdict of yours of the last 10 minutes" in told(gone)["error"]["message"]
+
+
+def test_a_task_that_was_answered_wrongly_comes_back_as_it_was_filled_in(database, settings, sits):
+    desk(database, settings, 1)
+    rita = sits()
+    task = rita.task()
+    rita.answer(task, "tobacco", severity="2", note="a vape", photos="")
+    assert verdicts(database, "d-000001")[0].note == f"a vape {UNSEEN}"
+    for page in (rita.post("/tasks/undo"), rita.somebody.get("/tasks")):
+        assert re.findall(r'name="policy" value="(\w+)"[^>]* checked', page.text) == ["tobacco"]
+        assert re.findall(r'name="severity" value="(\d)"[^>]* checked', page.text) == ["2"]
+        assert ">a vape</textarea>" in page.text
+    rita.answer(task, "weapons", photos="seen")
+    assert verdicts(database, "d-000001")[-1].note is None
+    assert re.findall(r'value="(\w+)"[^>]* checked', rita.post("/tasks/undo").text) == ["weapons"]
+
+
+def test_a_listing_without_words_says_that_none_are_marked_and_asks_for_its_photo(database, settings, sits):
+    decision = listed(database, settings, 1, title="", body="")
+    evidence(database, decision, "Old knife 1")
+    asked(database, decision)
+    html = sits().page.text
+    assert "Marked:" not in html
+    assert "Framed in the photo: what spoke for Weapons" in words(html)
+    assert '<input type="hidden" name="photos" value="" data-alone>' in html
 
 
 def test_a_lost_lease_is_told_and_its_answer_refused(database, settings, sits, clock):

@@ -84,9 +84,19 @@
   }
 
   const form = (card) => card.querySelector(".judge");
+  // Nothing is allowed unseen, and nothing is said unseen that has no words: the first press shows the photos
+  const photos = (card) => card.querySelector(".judge input[name=photos]");
+  const unseen = (card) => photos(card)?.value === "";
+  function shows(card) {
+    if (!unseen(card)) return false;
+    see();
+    tell("Its photos were not shown yet. Look at them, and press again.");
+    return true;
+  }
   function allow() {
-    const card = current(), fields = card && new FormData(form(card));
-    if (!card || done) return;
+    const card = current();
+    if (!card || done || shows(card)) return;
+    const fields = new FormData(form(card));
     fields.delete("policy");
     fields.set("allow", "1");
     answer(card, form(card).action, fields, "Allowed. U undoes it.");
@@ -96,7 +106,8 @@
     if (!card || done) return;
     const fields = new FormData(form(card)), broken = marked(fields);
     if (!broken.length) { say("Mark what it breaks by its digit, or press A where it breaks nothing."); return; }
-    answer(card, form(card).action, fields, `Breaks ${broken.join(", ")}. U undoes it.`);
+    if ("alone" in (photos(card)?.dataset ?? {}) && shows(card)) return;
+    answer(card, form(card).action, fields, `Breaks ${broken.join(", ")}${unseen(card) ? ", its photos unseen" : ""}. U undoes it.`);
   }
   function undo() {
     clearTimeout(looking);
@@ -115,13 +126,15 @@
   const marked = (fields) => fields.getAll("policy");
   function gild() {
     const card = current(), words = card && card.querySelector("dialog[data-for=gold] .marked");
+    if (words && shows(card)) return;
     if (words) words.textContent = marked(new FormData(form(card))).join(", ") || "nothing";
     open("gold");
   }
   function release() { const card = current(); if (card && !done) send(`/tasks/${card.dataset.task}/release`).catch((err) => say(err.message)); }
 
   // Photos
-  function see() { const card = current(); if (card) card.classList.toggle("seen"); }
+  function looked(card) { if (photos(card)) photos(card).value = "seen"; }
+  function see() { const card = current(); if (card && card.classList.toggle("seen")) looked(card); }
   function grey() { const on = document.body.classList.toggle("grey"); localStorage.setItem(GREY, on ? "on" : "off"); zoom.classList.toggle("grey", on); }
   let pictures = [], place = 0;
   function large(step = 0) {
@@ -133,6 +146,7 @@
     pictures = [...(current() || document).querySelectorAll(".photo img")];
     place = Math.max(0, pictures.indexOf(from));
     if (!pictures.length) return;
+    if (current()) looked(current());
     large();
     if (!zoom.open) zoom.showModal();
   }
