@@ -43,7 +43,7 @@ def search_parts(
         reading = Job("reading listings for their meaning", _SECONDS, lambda: several(meaning.step))
         jobs.append(reading)
     finding = Finding(database, NearDuplicates(photos, settings), meaning)
-    return [SearchSection(finding), BulkSection(finding), KnownSection()], jobs, meaning
+    return [SearchSection(finding), BulkSection(finding), KnownSection(finding)], jobs, meaning
 
 
 def several(step: Callable[[], bool]) -> None:

@@ -17,7 +17,7 @@ take things out of those known to be bad."""
 MEASURERS = frozenset({Role.LEAD, Role.ENGINEER, Role.ADMIN})
 """See estimates, online figures, drift, novelty and alerts; see, withdraw and let policies earn rights."""
 OPERATORS = frozenset({Role.ENGINEER, Role.ADMIN})
-"""Policies, retraining; acknowledge alerts."""
+"""Acknowledge alerts. Policies and retraining are theirs too, in a terminal."""
 ADMINS = frozenset({Role.ADMIN})
 """Accounts, and the erasure of a seller or a listing."""
 
@@ -26,7 +26,7 @@ TABLE: dict[str, frozenset[Role]] = {
     "take tasks, answer, undo, skip, escalate; open and search listings, act on several at once": JUDGES,
     "the queue, people's pace, label quality, who looked at what; undo acts of others": LEADS,
     "estimates, online figures, drift, novelty, alerts, certificates": MEASURERS,
-    "policies, retraining; acknowledge alerts": OPERATORS,
+    "acknowledge alerts": OPERATORS,
     "accounts; erase a seller or a listing": ADMINS,
 }
 """The same in words, for the page of accounts and the guide."""

@@ -100,6 +100,8 @@ class Finding:
             until_ms=_after(_day(given.get("until"), "to day")),
             listings=None if likeness is None else tuple(likeness),
         )
+        _in_order(filters.score_from, filters.score_to, "least score", "the greatest score")
+        _in_order(filters.since_ms, filters.until_ms, "from day", "the day that it goes to")
         return Wanted(given, filters, likeness)
 
     def _near(self, decision_id: str, by: str) -> dict[str, tuple[float, str]]:
@@ -163,6 +165,11 @@ def _score(given: str | None, name: str) -> float | None:
     return _read(
         given, name, float, lambda score: isfinite(score) and 0 <= score <= 1, "a number from 0 to 1"
     )
+
+
+def _in_order(low: float | None, high: float | None, name: str, other: str) -> None:
+    if low is not None and high is not None and low > high:
+        raise DataError(f"{name}: is above {other}, so nothing can be found")
 
 
 def _day(given: str | None, name: str) -> int | None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection
 
-from stallwart.core.errors import DataError
+from stallwart.core.errors import ConflictError, DataError, StallwartError
 from stallwart.pages.roles import ADMINS, TABLE
 from stallwart.pages.site import Answer, Ask, Page, Route
 from stallwart.review.policies import Policies
@@ -52,11 +52,22 @@ class PeopleSection:
 
     def accounts(self, ask: Ask) -> Page:
         """All accounts, and who may do what."""
+        return self._accounts(ask)
+
+    def _accounts(self, ask: Ask, refused: StallwartError | None = None) -> Page:
         with store_errors("accounts cannot be read"), reading(ask.database) as connection:
             users = people.list_users(connection)
             locked = {user.user_id: locked_until(connection, user.user_id) for user in users}
-        context = {"users": users, "locked": locked, "roles": list(Role), "table": TABLE}
-        return Page("people.html", context)
+        context = {
+            "users": users,
+            "locked": locked,
+            "roles": list(Role),
+            "table": TABLE,
+            "refused": refused,
+            "name": ask.form.get("name") if refused else "",
+            "role": ask.form.get("role") if refused else "",
+        }
+        return Page("people.html", context, status=refused.http_status if refused else 200)
 
     def account(self, ask: Ask) -> Page:
         """One account.
@@ -79,17 +90,15 @@ class PeopleSection:
         }
         return Page("person.html", context)
 
-    def add(self, ask: Ask) -> Answer:
-        """A new account.
-
-        Raises:
-            DataError: the name or the password cannot be taken.
-            ConflictError: somebody has this name.
-        """
-        user = people.add_user(
-            ask.database, self._passwords, ask.form.get("name"), ask.form.get("password"), _role(ask),
-            who=ask.user.name, why="added on the page of accounts", now_ms=ask.now_ms,
-        )  # fmt: skip
+    def add(self, ask: Ask) -> Page | Answer:
+        """A new account; where the name or the password cannot be taken, the form again, which says why."""
+        try:
+            user = people.add_user(
+                ask.database, self._passwords, ask.form.get("name"), ask.form.get("password"), _role(ask),
+                who=ask.user.name, why="added on the page of accounts", now_ms=ask.now_ms,
+            )  # fmt: skip
+        except (DataError, ConflictError) as err:
+            return self._accounts(ask, err)
         return _to(user, f"{user.name} can sign in as {user.role}.")
 
     def role(self, ask: Ask) -> Answer:

@@ -66,7 +66,11 @@ def test_what_cannot_be_done_with_an_account_is_said(database, app):
         ({"name": "new", "role": "reviewer", "password": "short"}, 422),
         ({"name": "\u200b", "role": "reviewer", "password": WORDS}, 422),
     ):
-        assert ada.post("/people", **form).status_code == status, form
+        page = ada.post("/people", **form)
+        assert page.status_code == status, form
+        assert "Nobody was added:" in words(page.text)
+        assert f'name="name" value="{form["name"]}"' in page.text
+        assert WORDS not in page.text
     assert ada.post("/people/ada/role", role="lead", why="x").status_code == 409  # the last admin
     assert ada.post("/people/nobody/disable").status_code == 404
 

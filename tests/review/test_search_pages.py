@@ -49,7 +49,9 @@ def shop(database, tmp_path):
     findable = Findable(database, lambda: NOW)
     findable.step()
     Fingerprinter(database, photos, settings, lambda: NOW).step()
-    return SimpleNamespace(app=app, database=database, photos=photos, findable=findable, clock=clock)
+    return SimpleNamespace(
+        app=app, database=database, photos=photos, findable=findable, clock=clock, finding=finding
+    )
 
 
 def shown(page):
@@ -99,6 +101,7 @@ def test_hostile_listings_and_searches_are_shown_as_text(shop):
     [
         "score_from=NaN", "score_to=2", "since=2026-13-01", "since=999999-01-01", "action=burn",
         "near=d_none", "near=x&by=y", "words=%F0%9F%92%8A", "words=%24%24%24", "words=-lamp",
+        "score_from=0.9&score_to=0.1", "since=2026-01-03&until=2026-01-01",
     ],
 )  # fmt: skip
 def test_a_field_that_cannot_be_read_is_said_beside_the_form(shop, query):
@@ -189,11 +192,19 @@ def test_a_lead_removes_a_known_entry_and_a_reviewer_only_sees_it(shop):
     from stallwart.review.known import KnownSection
     from tests.store.reviewing import QUICK
 
-    app = site(shop.database, [KnownSection(), AccountSection(QUICK)], shop.clock)
+    app = site(shop.database, [KnownSection(shop.finding), AccountSection(QUICK)], shop.clock)
     made = fingerprint_of("r" * 64, Listing("L9", "Knife", KNIFE), Settings())
     with writing(shop.database) as connection:
         entry = add_known(connection, made, "weapons", who="lea", why="<i>seen</i>", now_ms=NOW)
     rita, lea = signed_in(app, shop.database), signed_in(app, shop.database, Role.LEAD)
+    decide(shop.database, shop.photos, "L9", "Opens like a knife", KNIFE, [photo(2)], now_ms=NOW + 3)
+    assert "Its content is not kept here" in words(lea.get("/known").text)
+    shop.findable.step()
+    page = lea.get("/known").text
+    assert "Opens like a knife" in words(page)
+    assert re.search(r'src="/photos/[^"]+/0"', page)
+    with reading(shop.database) as connection:
+        assert [view.page for _, view in read_views(connection, listing_id="L9")] == ["known"]
     assert "<i>seen" not in rita.get("/known").text
     assert "L9" in words(rita.get("/known?policy=weapons").text)
     assert rita.post("/known/remove", entry=entry.entry_id, why="x").status_code == 403
