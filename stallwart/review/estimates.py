@@ -80,16 +80,28 @@ class EstimatesSection:
         return Page("estimates_policy.html", context)
 
 
+_WIDEST = 0.5  # of an interval beside which a single number would say more than is known
+
+
 def row(estimate: Estimate) -> dict[str, Any]:
-    """A figure as a cell of a table shows it: `value` and `bounds` in words, and the counts behind them."""
+    """A figure as a cell of a table shows it: `value` and `bounds` in words, and the counts behind them.
+
+    Where nearly everything is possible the interval stands alone.
+    """
     if not estimate.verdicts:
         return {"value": "not known yet", "bounds": "", "counts": ""}
     bounds = f"{percent(estimate.lower)} to {percent(estimate.upper)}"
+    value = _single(estimate)
     return {
-        "value": "within" if estimate.value is None else percent(estimate.value),
-        "bounds": bounds,
+        "value": bounds if value is None else percent(value),
+        "bounds": "" if value is None else bounds,
         "counts": f"{estimate.violating:,} of {estimate.verdicts:,} verdicts say yes",
     }
+
+
+def _single(estimate: Estimate) -> float | None:
+    """The figure as one number, where its interval leaves it one."""
+    return estimate.value if estimate.upper - estimate.lower <= _WIDEST else None
 
 
 def percent(share: float) -> str:
@@ -121,4 +133,4 @@ def _point(one: Figures, estimate: Estimate) -> Point | None:
         return None
     told = row(estimate)
     said = f"week of {one.name}: {told['value']} {told['bounds']}, {told['counts']}"
-    return Point(one.name[5:], estimate.value, estimate.lower, estimate.upper, said)
+    return Point(one.name[5:], _single(estimate), estimate.lower, estimate.upper, said)

@@ -2,9 +2,10 @@ import pytest
 from pages.sites import Clock, signed_in, site, words
 from review.audited_weeks import audited
 
+from stallwart.estimate.audit import Estimate
 from stallwart.review.charts import Point, chart
 from stallwart.review.estimate_board import EstimateBoard
-from stallwart.review.estimates import EstimatesSection, percent
+from stallwart.review.estimates import EstimatesSection, percent, row
 from stallwart.store.people import Role
 
 
@@ -53,7 +54,18 @@ def test_no_miss_found_is_shown_as_an_interval_and_never_as_a_recall_of_100_perc
     text = words(lead.get("/estimates").text)
     assert board.latest("blocks").overall.audit.recall.value is None
     assert "No miss was found in" in text
-    assert "Recall within" in text
+    recall = board.latest("blocks").overall.audit.recall
+    assert f"Recall {percent(recall.lower)} to {percent(recall.upper)}" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "lower", "upper", "shown"),
+    [(0.0, 0.0, 0.99, "0.00 % to 99 %"), (0.0, 0.0, 0.04, "0.00 %"), (None, 0.3, 1.0, "30 % to 100 %")],
+)
+def test_one_verdict_makes_no_single_number(value, lower, upper, shown):
+    told = row(Estimate(value, lower, upper, verdicts=1, violating=0, unknown=0, unseen=0))
+    assert told["value"] == shown
+    assert bool(told["bounds"]) == (upper < 0.5)
 
 
 def test_what_a_policy_is_called_cannot_break_the_page(database, lead, board, monkeypatch):
