@@ -82,7 +82,8 @@ def show(ask: Ask) -> Page:
                     "looked_at_ms": max((one["looked_at_ms"] for one in watched.values()), default=None),
                 }
             )
-    return Page("certificates.html", {"bundles": bundles})
+    at_work = [state for state in State if state.acts or state is State.EARNING]
+    return Page("certificates.html", {"bundles": bundles, "at_work": at_work})
 
 
 def take(ask: Ask) -> Answer:

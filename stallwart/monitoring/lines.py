@@ -120,7 +120,7 @@ def _grid(high: float, unit: str) -> list[str]:
 
 
 def _dates(at_ms: Sequence[int]) -> list[str]:
-    short = at_ms[-1] - at_ms[0] < 3 * 86_400_000
+    short = 0 < at_ms[-1] - at_ms[0] < 3 * 86_400_000
     form = "%H:%M" if short else "%d %b"
     spots = [(at_ms[0], _LEFT, "start")]
     if len(at_ms) > 1:

@@ -263,7 +263,7 @@ def _health(told: Online, health: list[Vital | None]) -> list[Any]:
             unit="ms",
         ),
         chart("Oldest listing in the service's queue", at, [Line("wait", of("queue_age_s"))], unit="s"),
-        chart("Processor", at, [Line("cores in use", of("cores"))]),
+        chart("Processor, of one core", at, [Line("in use", of("cores"))], unit="%"),
         chart("Memory of all processes", at, [Line("held", of("resident_bytes", 1e-6))], unit="MB"),
     ]  # fmt: skip
 

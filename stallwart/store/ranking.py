@@ -105,7 +105,7 @@ def reasons(rank: Rank, policy: str | None, now_ms: int) -> list[str]:
         unsure = uncertainty(rank.probability)
         said.append(
             f"The probability of {policy or 'a violation'} is {rank.probability:.0%}:"
-            f" the model is {_sure(unsure)} ({unsure:.2f} of 1 bit)."
+            f" the model is {_sure(unsure)}."
         )
     if policy and rank.harm != 1:
         said.append(f"A missed violation of {policy} counts {rank.harm:g} times as much as usual.")

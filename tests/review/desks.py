@@ -101,7 +101,9 @@ def listed(database, settings, number, *, photos=1, title=None, body=None, selle
 def asked(database, decision, kind=Kind.REVIEW, now_ms=NOW, **facts):
     """A task about a decision."""
     given = {
-        "policy": None if kind in (Kind.AUDIT, Kind.GOLD, Kind.SECOND) else decision.policies[0],
+        "policy": None
+        if kind in (Kind.AUDIT, Kind.GOLD, Kind.SECOND)
+        else next(iter(decision.policies), None),
         "language": "en",
         "probability": 0.6,
         "asked_at_ms": now_ms,

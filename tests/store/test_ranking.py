@@ -85,7 +85,7 @@ def test_reasons_name_each_part():
     said = reasons(POLICIES.of("weapons", 0.42, NOW), "weapons", NOW + HOUR)
     assert said == [
         "It is to be read within 3 h.",
-        "The probability of weapons is 42%: the model is undecided (0.98 of 1 bit).",
+        "The probability of weapons is 42%: the model is undecided.",
         "A missed violation of weapons counts 8 times as much as usual.",
     ]
     late = reasons(POLICIES.of(None, None, NOW), None, NOW + 24 * HOUR + 90 * 60_000)

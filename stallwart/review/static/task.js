@@ -86,10 +86,12 @@
   const form = (card) => card.querySelector(".judge");
   // Nothing is allowed unseen, and nothing is said unseen that has no words: the first press shows the photos
   const photos = (card) => card.querySelector(".judge input[name=photos]");
+  const titles = (card) => [...card.querySelectorAll(".choice:has(input:checked) .name")].map((one) => one.textContent).join(", ");
   const unseen = (card) => photos(card)?.value === "";
   function shows(card) {
     if (!unseen(card)) return false;
     see();
+    card.querySelector(".photos").scrollIntoView({ block: "nearest" });
     tell("Its photos were not shown yet. Look at them, and press again.");
     return true;
   }
@@ -107,7 +109,7 @@
     const fields = new FormData(form(card)), broken = marked(fields);
     if (!broken.length) { say("Mark what it breaks by its digit, or press A where it breaks nothing."); return; }
     if ("alone" in (photos(card)?.dataset ?? {}) && shows(card)) return;
-    answer(card, form(card).action, fields, `Breaks ${broken.join(", ")}${unseen(card) ? ", its photos unseen" : ""}. U undoes it.`);
+    answer(card, form(card).action, fields, `Breaks ${titles(card)}${unseen(card) ? ", its photos unseen" : ""}. U undoes it.`);
   }
   function undo() {
     clearTimeout(looking);
