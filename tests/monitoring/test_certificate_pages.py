@@ -47,6 +47,7 @@ def test_it_says_who_may_act_alone_and_what_speaks_against_it(database, lead):
 
 def test_a_lead_withdraws_a_right_with_a_reason(database, lead):
     form = {"bundle": OLD, "policy": "tobacco", "version": "1"}
+    assert "is stallwart watch running?" in words(lead.get("/certificates").text)
     refused = lead.post("/certificates/withdraw", **form, why=" ")
     assert refused.status_code >= 400
     answer = lead.post("/certificates/withdraw", **form, why="vapes are called wrongly")
@@ -55,7 +56,9 @@ def test_a_lead_withdraws_a_right_with_a_reason(database, lead):
     assert right(database, "tobacco").why == "vapes are called wrongly"
     again = lead.post("/certificates/withdraw", **form, why="once more")
     assert again.status_code >= 400, "the page that this comes from is an old one"
-    assert "withdrawn: its blocks go to review" in words(lead.get("/certificates").text)
+    said = words(lead.get("/certificates").text)
+    assert "withdrawn: its blocks go to review" in said
+    assert "None acts alone or is earning it, so there is nothing to look at" in said
 
 
 def test_a_lead_lets_a_policy_earn_its_right_and_the_page_says_how_many_more(database, lead):

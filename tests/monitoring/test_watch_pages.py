@@ -149,4 +149,5 @@ def test_a_chart_breaks_where_nothing_is_known_and_escapes_what_it_is_told():
     assert drawn.count("<circle") == 1
     assert "<b>" not in drawn.replace("<b>3</b>", "")
     assert "a&amp;b" in drawn
+    assert "01 Jan" in chart("one", [0], [Line("a", [1.0])])
     assert "Nothing yet" in chart("empty", [0], [Line("a", [None])])
