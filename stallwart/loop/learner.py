@@ -6,6 +6,7 @@ refit that begins where the last one ended takes a few steps. docs/relearn.md sa
 """  # noqa: E501
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from stallwart.model.features import Features
 
 Places = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Part = NDArray[np.float32] | csr_matrix
+Part: TypeAlias = NDArray[np.float32] | csr_matrix
 
 _BUCKETS = 2**14  # of words and pairs of words: an eighth of a bundle's, and no n-grams of characters
 _DIRECTIONS = 256  # of photos
