@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.exc import DBAPIError
 
 from stallwart.core.decision import Action
-from stallwart.index.words import Term, for_postgres, for_sqlite, read_query
+from stallwart.index.words import Term, for_postgres, for_sqlite, read_query, taken_apart
 from stallwart.store.database import reading, store_errors
 from stallwart.store.findable import Hit
 from stallwart.store.revisions import storable
@@ -180,7 +180,7 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
     if not terms:
         return query
     if connection.dialect.name == "postgresql":
-        return _with_words(connection, query, terms)
+        return _with_words(connection, query, filters, terms)
     match = text("findable_words MATCH :words").bindparams(words=for_sqlite(terms))
     if _few(connection, filters):
         inner = select(literal(1)).select_from(_WORDS).where(match, _WORDS.c.rowid == table.c.seq)
@@ -190,17 +190,24 @@ def _query(connection: Connection, filters: Filters) -> Select[Any]:
     return query.select_from(joined).where(match)
 
 
-def _with_words(connection: Connection, query: Select[Any], terms: tuple[Term, ...]) -> Select[Any]:
+def _with_words(
+    connection: Connection, query: Select[Any], filters: Filters, terms: tuple[Term, ...]
+) -> Select[Any]:
     """On PostgreSQL: of rare words those that have them, of others by the planner's choice.
 
     It takes a word that it does not know for half as frequent as the rarest that it knows, and goes through
-    all listings, the newest first, for one that hardly any has.
+    all listings, the newest first, for one that hardly any has. Whether they are side by side takes long to
+    look for, so that comes after.
     """
     match = _WORDS.c.words.bool_op("@@")(cast(for_postgres(terms), TSQUERY))
-    found = connection.execute(select(_WORDS.c.seq).where(match).limit(_FEW_WORDS)).scalars().all()
-    if len(found) < _FEW_WORDS:
-        return query.where(findable.c.seq == any_(literal(list(found), ARRAY(BigInteger))))
-    return query.select_from(findable.join(_WORDS, _WORDS.c.seq == findable.c.seq)).where(match)
+    query = query.select_from(findable.join(_WORDS, _WORDS.c.seq == findable.c.seq)).where(match)
+    if filters.seller_id or filters.listings is not None:
+        return query
+    apart = _WORDS.c.words.bool_op("@@")(cast(for_postgres(taken_apart(terms)), TSQUERY))
+    found = connection.execute(select(_WORDS.c.seq).where(apart).limit(_FEW_WORDS)).scalars().all()
+    if len(found) == _FEW_WORDS:
+        return query
+    return query.where(findable.c.seq == any_(literal(list(found), ARRAY(BigInteger))))
 
 
 def _from(query: Select[Any], connection: Connection, filters: Filters, before: int | None) -> Select[Any]:

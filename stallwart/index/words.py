@@ -106,6 +106,16 @@ def for_postgres(terms: tuple[Term, ...]) -> str:
     return " & ".join(one(term) for term in terms)
 
 
+def taken_apart(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Each word that must be there as a term of its own: what a query finds, these find, and maybe more."""
+    return tuple(
+        Term((word,), begins=term.begins and place == len(term.words) - 1)
+        for term in terms
+        if not term.without
+        for place, word in enumerate(term.words)
+    )
+
+
 def as_vector(words: list[str]) -> str:
     """Words as the text of a tsvector: each with its places, so that no parser of the database has a say."""
     places: dict[str, list[int]] = {}
