@@ -50,7 +50,8 @@ def export(
 ) -> None:
     """Write what holds of each listing state that anybody judged, with its weight and by whom.
 
-    Verdicts that were replaced or undone, and blind readings that measure people, are left out.
+    Verdicts that were replaced or undone, and blind readings that measure people, are left out. After a move
+    of policies, what a verdict still proves is written, and what the move leaves open is left out and counted.
 
     Example:
         stallwart labels export labels.csv
@@ -65,11 +66,13 @@ def export(
         if form == "training":
             told = _write_training(out, engine, settings, policies, until_ms, wanted)
         else:
-            told = {"written": _write(out, engine, form, until_ms, wanted), "left_out": {}}
+            told = _write(out, engine, form, until_ms, wanted)
     if as_json:
         shared.print_json({"file": str(out), **told})
         return
     print(f"{out}: {told['written']:,} labels")  # noqa: T201
+    if told["carried"]:
+        shared.say(f"{told['carried']:,} as moves of policies carried them")
     for reason, count in told["left_out"].items():
         shared.say(f"{count:,} left out: {reason}")
 
@@ -125,21 +128,38 @@ def _sources(given: list[str] | None) -> "frozenset[Source] | None":
 
 def _write(
     out: Path, engine: "Engine", form: str, until_ms: int | None, wanted: "frozenset[Source] | None"
-) -> int:
+) -> dict[str, Any]:
+    from stallwart.core.carrying import moves
     from stallwart.dataset.label_files import write_csv, write_label_studio
+    from stallwart.dataset.stored import LEFT_OPEN, NOTHING_LEFT
+    from stallwart.store import rulebooks
     from stallwart.store.database import reading
     from stallwart.store.files import whole_file
-    from stallwart.store.labels import known_labels
+    from stallwart.store.labels import KnownLabel, known_labels
 
     if out.is_dir():
         raise ConfigError(f"{out}: is a folder; name a file")
     write = write_csv if form == "csv" else write_label_studio
+    left_out: Counter[str] = Counter()
+    carried = 0
+
+    def telling(labels: Iterator[KnownLabel]) -> Iterator[KnownLabel]:
+        nonlocal carried
+        for one in labels:
+            if one.tells:
+                carried += one.carried
+                yield one
+            else:
+                left_out[LEFT_OPEN if one.left_open else NOTHING_LEFT] += 1
+
     with (
         reading(engine) as connection,
         whole_file(out) as place,
         place.open("w", encoding="utf-8", newline="") as file,
     ):
-        return write(known_labels(connection, until_ms, wanted), file)
+        over = moves(rulebooks.history(connection))
+        written = write(telling(known_labels(connection, until_ms, wanted, over)), file)
+    return {"written": written, "carried": carried, "left_out": dict(left_out)}
 
 
 def _write_training(
@@ -150,22 +170,30 @@ def _write_training(
     until_ms: int | None,
     wanted: "frozenset[Source] | None",
 ) -> dict[str, Any]:
+    from stallwart.core.carrying import moves
     from stallwart.core.taxonomy import read_taxonomy
     from stallwart.dataset.stored import write_training_files
+    from stallwart.store import rulebooks
     from stallwart.store.database import reading
     from stallwart.store.labels import known_labels
     from stallwart.store.photos import PhotoStore
 
-    if policies is not None:
-        ids = set(read_taxonomy(policies).ids)
-    else:
-        with reading(engine) as connection:
-            ids = {policy for one in known_labels(connection, until_ms, wanted) for policy in one.answers}
+    taxonomy = None if policies is None else read_taxonomy(policies)
+    with reading(engine) as connection:
+        over = moves(rulebooks.history(connection), taxonomy)
+        ids = (
+            {policy for one in known_labels(connection, until_ms, wanted, over) for policy in one.answers}
+            if taxonomy is None
+            else set(taxonomy.ids)
+        )
     photos = PhotoStore(settings.photo_store or str((settings.data_dir / "photos").absolute()))
-    told = write_training_files(out, engine, photos, ids, until_ms, wanted)
+    told = write_training_files(out, engine, photos, ids, until_ms, wanted, over)
     if told.photos_gone:
         shared.say(f"{told.photos_gone:,} photos are not kept any more; their listings were written without")
-    return {"written": told.listings, "labels": dict(told.labels), "left_out": dict(told.left_out)}
+    return {
+        "written": told.listings, "carried": told.carried, "labels": dict(told.labels),
+        "left_out": dict(told.left_out),
+    }  # fmt: skip
 
 
 def _import(

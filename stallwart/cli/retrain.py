@@ -109,6 +109,8 @@ def _facts(outcome: "Outcome") -> dict[str, Any]:
         "gate": outcome.gate,
         "labels": outcome.labels,
         "held_back": outcome.held_back,
+        "carried": outcome.carried,
+        "left_open": outcome.left_open,
         "rollout": outcome.rollout_id,
     }
 
@@ -117,6 +119,10 @@ def _print(outcome: "Outcome") -> None:
     console = shared.console()
     total = sum(outcome.labels.values())
     console.print(f"{total:,} labels, {outcome.held_back:,} of them held back")
+    if outcome.carried or outcome.left_open:
+        console.print(
+            f"moves of policies: {outcome.carried:,} labels carried over, {outcome.left_open:,} left open"
+        )
     if outcome.gate is not None:
         table = Table(title="Average precision", title_justify="left")
         for name in ("rows", "policy", "violations", "champion", "challenger", "change"):

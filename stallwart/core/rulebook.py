@@ -1,22 +1,19 @@
 """The rulebook as it stands: every policy there is or was, and how one version came from the one before.
 
 A move (add, split, merge, retire, narrow) makes the next version. Versions are kept, so that a decision, a
-verdict or a label can be read under the rulebook of its day, and answers of an older version be carried over
-to a later one: what a move leaves open becomes unknown and is never guessed.
+verdict or a label can be read under the rulebook of its day; `core/carrying.py` says what a label of an older
+version still proves.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stallwart.core.errors import ConfigError
-from stallwart.core.taxonomy import NEUTRAL, Policy, Taxonomy
-
-T = TypeVar("T")
+from stallwart.core.taxonomy import Policy, Taxonomy
 
 
 class Standing(StrEnum):
@@ -192,40 +189,6 @@ def narrow(book: Rulebook, policy: Policy) -> Rulebook:
     standing = Standing.TRIED if before.standing is Standing.TRIED else Standing.NARROWED
     step = Step(move=Move.NARROW, old=(policy.id,), new=(policy.id,))
     return _changed(book, step, policy.id, standing, policy)
-
-
-def carried(label: str, step: Step) -> str | None:
-    """What a label that names one policy becomes by a move; None where only a person could say.
-
-    - add: a neutral label says nothing of the new policy, yet stays: whoever adds a policy gives examples.
-    - split: a label of the old policy may belong to either part.
-    - merge: a label of any of the merged ones is one of the whole.
-    - retire: what broke the policy is allowed now.
-    - narrow: a label of the policy may lie outside of what it covers now.
-    """
-    if label not in step.old:
-        return label
-    if step.move is Move.MERGE:
-        return step.new[0]
-    return NEUTRAL if step.move is Move.RETIRE else None
-
-
-def carried_answers(answers: Mapping[str, T], step: Step, yes: T, no: T) -> dict[str, T]:
-    """What a verdict's answers become by a move; a policy of which nothing is known is not among them.
-
-    Args:
-        answers: by policy.
-        step: the move.
-        yes, no: what says that a policy is or is not broken; any other answer is unknown.
-    """
-    kept = {policy: answer for policy, answer in answers.items() if policy not in step.old}
-    said = [answers.get(policy) for policy in step.old]
-    if step.move is Move.MERGE and yes in said:
-        return {**kept, step.new[0]: yes}
-    # What does not break the whole breaks none of its parts, and nothing narrower
-    if step.move in (Move.MERGE, Move.SPLIT, Move.NARROW) and all(one == no for one in said):
-        return {**kept, **dict.fromkeys(step.new, no)}
-    return kept
 
 
 def _next(

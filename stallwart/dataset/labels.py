@@ -1,6 +1,6 @@
 """What enforcement said, as of a day: the latest label that was known then."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,11 +51,20 @@ def read_labels(
     rejects: Rejects,
     *,
     now: datetime | None = None,
+    also: Collection[str] = (),
 ) -> Labels:
     """The labels in files of their own, or in a column of the listing files themselves.
 
     A row is rejected for a missing or wrong id, a label that is neither `neutral` nor a policy, a wrong type
     or a time that cannot be. A row without a label is counted and stays unlabelled.
+
+    Args:
+        paths: files of labels, or of listings with their labels.
+        columns: their names in these files.
+        taxonomy: the policies that a label may name.
+        rejects: counts what is left out.
+        now: what lies after it cannot be; the moment of the call if None.
+        also: ids of policies that are no more, whose labels whoever calls carries over.
 
     Raises:
         DataError: a file cannot be read or lacks a column, no label is left, or too much is rejected.
@@ -63,9 +72,10 @@ def read_labels(
     now = now or datetime.now(UTC)
     files = listing_files(paths)
     needed = columns.model_copy(update={"label": columns.label})  # as if named: a file without it is an error
+    known = (*taxonomy.labels, *also)
     labels: list[Label] = []
     for file in files:
-        labels.extend(_labels(file, needed, taxonomy, rejects, now))
+        labels.extend(_labels(file, needed, known, rejects, now))
         rejects.check()
     if not labels:
         raise DataError(
@@ -75,12 +85,12 @@ def read_labels(
 
 
 def _labels(
-    file: Path, columns: Columns, taxonomy: Taxonomy, rejects: Rejects, now: datetime
+    file: Path, columns: Columns, known: tuple[str, ...], rejects: Rejects, now: datetime
 ) -> Iterator[Label]:
     for row in read_rows(file, columns, _FIELDS):
         rejects.rows += 1
         try:
-            if (label := _label(row, taxonomy, now)) is not None:
+            if (label := _label(row, known, now)) is not None:
                 yield label
             else:
                 rejects.add(str(file), row.number, "field", "no label")
@@ -88,7 +98,7 @@ def _labels(
             rejects.add(str(file), row.number, "row", problem.reason, problem.detail)
 
 
-def _label(row: Row, taxonomy: Taxonomy, now: datetime) -> Label | None:
+def _label(row: Row, known: tuple[str, ...], now: datetime) -> Label | None:
     if row.problem:
         raise RejectError(row.problem)
     values = row.values
@@ -101,8 +111,8 @@ def _label(row: Row, taxonomy: Taxonomy, now: datetime) -> Label | None:
     label = (as_text(values.get("label"), "label") or "").strip()
     if not label:
         return None
-    if label not in taxonomy.labels:
-        raise RejectError("unknown label", f"{label[:64]!r}; there are: {', '.join(taxonomy.labels)}")
+    if label not in known:
+        raise RejectError("unknown label", f"{label[:64]!r}; there are: {', '.join(known)}")
     weight = as_number(values.get("weight"), "weight")
     if weight is not None and weight < 1:
         raise RejectError("weight below 1", f"{weight:g}")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
+from stallwart.core.carrying import Moves
 from stallwart.core.errors import NotFoundError
 from stallwart.store.database import reading, store_errors
 from stallwart.store.files import whole_folder
@@ -37,6 +38,9 @@ LISTINGS = pa.schema(
 )
 LABELS = ("listing_id", "label", "labelled_at", "labelled_by", "weight", "source", "revision", "verdict_id")
 """Columns of `labels.csv`; training reads the first five."""
+LEFT_OPEN = "a move of policies leaves open what is broken now; have somebody look again"
+NOTHING_LEFT = "it spoke only of policies that are no more, and settles nothing of those there are"
+_NONE = Moves()
 _ROWS = 64  # of one group: each may bring a dozen photos of megabytes
 
 
@@ -49,12 +53,16 @@ class Written:
         labels: rows by label.
         left_out: labels that were not written, by reason in plain words.
         photos_gone: photos that are not kept any more; their listings were written without them.
+        carried: labels that were written as moves of the rulebook carried them.
+        open: ids of listings of which such a move leaves open what they break.
     """
 
     listings: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     photos_gone: int = 0
+    carried: int = 0
+    open: set[str] = field(default_factory=set)
 
 
 def write_training_files(
@@ -64,6 +72,7 @@ def write_training_files(
     policies: Collection[str],
     until_ms: int | None = None,
     sources: Collection[Source] | None = None,
+    moves: Moves = _NONE,
 ) -> Written:
     """What was written to a folder, in place of what was there: labels known at a moment, and listings.
 
@@ -77,6 +86,7 @@ def write_training_files(
         policies: ids that training knows, without neutral.
         until_ms: milliseconds since 1970; what was said at or after it is not known. None is now.
         sources: why people were asked; None is for any reason.
+        moves: of the rulebook, over which labels are carried.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -86,21 +96,23 @@ def write_training_files(
     with store_errors("labels cannot be read"), reading(engine) as connection:
 
         def labels() -> Iterator[KnownLabel]:
-            return known_labels(connection, until_ms, sources)
+            return known_labels(connection, until_ms, sources, moves)
 
         last = _last_revisions(labels())
         with whole_folder(folder) as place, _Files(place) as files:
             for label in labels():
-                single = single_label(label, policies)
+                single, name = single_label(label, policies), _name(label, last)
                 if reason := _left_out(label, single):
                     told.left_out[reason] += 1
+                    if reason == LEFT_OPEN:
+                        told.open.add(name)
                     continue
                 assert single is not None
-                name = _name(label, last)
                 content = _photos(label, photos.get, told)
                 files.add(_listing(label, name, content), _label(label, name, single))
                 told.listings += 1
                 told.labels[single] += 1
+                told.carried += label.carried
     return told
 
 
@@ -108,6 +120,8 @@ def _left_out(label: KnownLabel, single: str | None) -> str:
     """Why a label is not written; "" where it is."""
     if label.content.purged_at_ms is not None:
         return "its words and photos are not kept any more"
+    if single is None and label.left_open:
+        return LEFT_OPEN
     if single is None:
         return "what was said names none of these policies, and does not deny all of them"
     return ""

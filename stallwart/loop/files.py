@@ -7,14 +7,16 @@ that it is the same at every retraining, and no challenger has learned from them
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from stallwart.core.carrying import Moves, moves
 from stallwart.core.errors import DataError
 from stallwart.core.listing import Label
 from stallwart.core.settings import Settings
@@ -25,6 +27,8 @@ from stallwart.dataset.read import read_listings
 from stallwart.dataset.rejects import Rejects
 from stallwart.dataset.stored import write_training_files
 from stallwart.dataset.tabular import listing_files
+from stallwart.store import rulebooks
+from stallwart.store.database import reading, store_errors
 from stallwart.store.files import whole_folder
 from stallwart.store.photos import PhotoStore
 
@@ -34,6 +38,7 @@ Erased = Callable[[str, str | None], bool]
 TRAIN, ALL = "train.csv", "all.csv"
 _STORED = "stored"
 _LABELS = "labels.csv"
+_MOVED = "moved.json"
 _FIELDS = ("listing_id", "label", "labelled_at", "labelled_by", "weight")
 
 
@@ -64,6 +69,8 @@ class Gathered:
         all: these, and those of the listings held back.
         labels: how many by label, held back or not.
         held_back: how many are.
+        carried: how many are not as they were given, but as moves of the rulebook carried them.
+        left_open: listings whose label such a move leaves open; they have none.
     """
 
     listings: tuple[Path, ...]
@@ -71,6 +78,8 @@ class Gathered:
     all: Path
     labels: Counter[str]
     held_back: int
+    carried: int
+    left_open: int
 
 
 def is_held_back(listing_id: str, one_in: int) -> bool:
@@ -94,6 +103,8 @@ def gather_files(
     erased: Erased | None,
 ) -> Gathered:
     """What is in `folder`: written now, or by an earlier attempt of the same retraining.
+
+    Labels are carried over the moves of the rulebook that the given policies follow.
 
     Args:
         folder: is written whole or not at all.
@@ -120,7 +131,8 @@ def gather_files(
             counts[row["label"]] += 1
             held_back += is_held_back(row["listing_id"], settings.retrain_held_back)
     stored = tuple((folder / _STORED).glob("listings-*.parquet"))
-    return Gathered((*given.listings, *stored), folder / TRAIN, folder / ALL, counts, held_back)
+    moved = json.loads((folder / _MOVED).read_text(encoding="utf-8"))
+    return Gathered((*given.listings, *stored), folder / TRAIN, folder / ALL, counts, held_back, **moved)
 
 
 def _write(
@@ -133,16 +145,25 @@ def _write(
     erased: Erased | None,
 ) -> None:
     until_ms = int(until.timestamp() * 1_000)
-    told = write_training_files(folder / _STORED, engine, photos, given.taxonomy.ids, until_ms)
+    with store_errors("the rulebook cannot be read"), reading(engine) as connection:
+        over = moves(rulebooks.history(connection), given.taxonomy)
+    told = write_training_files(
+        folder / _STORED, engine, photos, given.taxonomy.ids, until_ms, moves=over
+    )
     known: dict[str, Label] = {}
+    carried, left_open = 0, set(told.open)
     if given.listings:
         files = given.labels or given.listings
-        known |= _read(files, given.columns, given.taxonomy, until, settings)
+        before = _read(files, given.columns, given.taxonomy, until, settings, over.gone)
+        known = _carried(before, over)
+        carried = sum(known[name].label != before[name].label for name in known)
+        left_open |= before.keys() - known.keys()
     if told.listings:
         # What a person said in this program is later than what a file brought along
         stored = (folder / _STORED / _LABELS,)
         known |= _read(stored, Columns(), given.taxonomy, until, settings)
-    gone = set() if erased is None else _gone(given, known, erased, settings)
+    # ... also where it was carried to nothing: the file's word is older, and no longer what is known
+    gone = told.open if erased is None else told.open | _gone(given, known, erased, settings)
     rows = [label for name, label in known.items() if name not in gone]
     if not rows:
         raise DataError(
@@ -150,6 +171,8 @@ def _write(
             " name files of enforcement's labels, or wait"
         )
     one_in = settings.retrain_held_back
+    left = {"carried": carried + told.carried, "left_open": len(left_open - {one.listing_id for one in rows})}
+    (folder / _MOVED).write_text(json.dumps(left) + "\n", encoding="utf-8")
     _write_labels(folder / ALL, rows)
     _write_labels(folder / TRAIN, [one for one in rows if not is_held_back(one.listing_id, one_in)])
 
@@ -165,9 +188,24 @@ def _gone(given: Given, known: Collection[str], erased: Erased, settings: Settin
 
 
 def _read(
-    files: tuple[Path, ...], columns: Columns, taxonomy: Taxonomy, until: datetime, settings: Settings
+    files: tuple[Path, ...],
+    columns: Columns,
+    taxonomy: Taxonomy,
+    until: datetime,
+    settings: Settings,
+    also: Collection[str] = (),
 ) -> dict[str, Label]:
-    return read_labels(files, columns, taxonomy, Rejects.within(settings)).as_of(until)
+    return read_labels(files, columns, taxonomy, Rejects.within(settings), also=also).as_of(until)
+
+
+def _carried(known: dict[str, Label], over: Moves) -> dict[str, Label]:
+    """The labels as the moves carried them, without those that a move leaves open."""
+    found = {}
+    for name, one in known.items():
+        at_ms = None if one.labelled_at is None else int(one.labelled_at.timestamp() * 1_000)
+        if (label := over.label(one.label, at_ms)) is not None:
+            found[name] = replace(one, label=label)
+    return found
 
 
 def _write_labels(path: Path, labels: list[Label]) -> None:

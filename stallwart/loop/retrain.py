@@ -84,6 +84,8 @@ class Outcome:
         gate: what the gate said; None where there was no champion.
         labels: how many it could learn from, by label, held back or not.
         held_back: how many of them it did not learn from.
+        carried: how many of them are as moves of the rulebook carried them.
+        left_open: listings whose label such a move left open, so that they have none.
         rollout_id: of the rollout that has it in shadow; None where the gate failed, or nothing decides yet.
     """
 
@@ -93,6 +95,8 @@ class Outcome:
     gate: dict[str, Any] | None
     labels: dict[str, int]
     held_back: int
+    carried: int
+    left_open: int
     rollout_id: str | None
 
     @property
@@ -143,6 +147,8 @@ def retrain(
             gate=gate,
             labels=dict(files.labels),
             held_back=files.held_back,
+            carried=files.carried,
+            left_open=files.left_open,
             rollout_id=None,
         )
         if not outcome.passed:

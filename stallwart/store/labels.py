@@ -4,12 +4,13 @@ Read one after the other in the order of their revisions' digests, so that memor
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, not_, or_, select
 
+from stallwart.core.carrying import Moves
 from stallwart.core.decision import Action
 from stallwart.store.erased import is_erased
 from stallwart.store.revisions import Revision
@@ -20,6 +21,7 @@ from stallwart.store.verdicts import MEASURING, Answer, Source
 _PAGE = 1_000
 _OF_THE_AUDIT = frozenset({Source.AUDIT, Source.TIEBREAK})
 NEUTRAL = "neutral"
+_NONE = Moves()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class KnownLabel:
         decision_id: the decision that it is about.
         listing_id: whose revision it is.
         revision: digest of the content that was judged.
-        answers: policy -> yes, no or unknown; policies that are not named are unknown.
+        answers: policy -> yes, no or unknown, as moves of the rulebook carried them; policies that are not
+            named are unknown.
         severity: how bad it is, or None.
         who: the reviewer.
         source: why they were asked.
@@ -45,6 +48,9 @@ class KnownLabel:
         weight: >= 1, how many decisions it stands for among all: 1 / probability where only the audit asked,
             1 where somebody would have been asked anyway.
         content: the revision, whose words and photos retention may have emptied (`purged_at_ms`).
+        carried: whether a move of the rulebook changed the answers.
+        left_open: policies that somebody found broken, of which a move leaves open what is broken now.
+        added: policies that were added later, so that nobody could have said anything of them.
     """
 
     verdict_id: str
@@ -64,6 +70,9 @@ class KnownLabel:
     probability: float | None
     weight: float
     content: Revision
+    carried: bool = False
+    left_open: tuple[str, ...] = ()
+    added: frozenset[str] = frozenset()
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -72,6 +81,11 @@ class KnownLabel:
         scores = self.scores or {}
         return tuple(sorted(said, key=lambda policy: (-scores.get(policy, -1.0), policy)))
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says yes or no to anything, which a move of the rulebook can take away."""
+        return _tells(self.answers)
+
 
 def single_label(label: KnownLabel, policies: Collection[str]) -> str | None:
     """The label as training reads one: a policy, `neutral`, or None where what was said settles neither.
@@ -79,32 +93,50 @@ def single_label(label: KnownLabel, policies: Collection[str]) -> str | None:
     Args:
         label: what was said.
         policies: ids of those that training knows. One that breaks only others is left out; to be neutral
-            all of them must have been denied.
+            all of them must have been denied, but for those that were added later: whoever adds a policy
+            gives examples of it.
     """
     known = [policy for policy in label.broken if policy in policies]
     if known:
         return known[0]
-    denied = all(label.answers.get(policy) == Answer.NO for policy in policies)
-    return NEUTRAL if denied and not label.broken else None
+    asked = [policy for policy in policies if policy not in label.added]
+    denied = bool(asked) and all(label.answers.get(policy) == Answer.NO for policy in asked)
+    return NEUTRAL if denied and not label.broken and not label.left_open else None
 
 
 def known_labels(
-    connection: Connection, until_ms: int | None = None, sources: Collection[Source] | None = None
+    connection: Connection,
+    until_ms: int | None = None,
+    sources: Collection[Source] | None = None,
+    moves: Moves = _NONE,
 ) -> Iterator[KnownLabel]:
     """What was known at a moment of each revision on which anybody said yes or no.
 
     Of several verdicts the last one holds that says yes or no and was not replaced by then. Blind readings
-    that measure people (`second`, `gold`) are no labels; a third reading that settles them is.
+    that measure people (`second`, `gold`) are no labels; a third reading that settles them is. A label of
+    which the moves leave nothing comes too, with neither yes nor no, so that it can be counted.
 
     Args:
         connection: in a transaction of `database.reading`, open until the last was taken.
         until_ms: milliseconds since 1970; what was said at or after it is not known. None is now.
         sources: why people were asked; None is for any reason.
+        moves: of the rulebook, over which answers are carried.
     """
     for _, said in groupby(_rows(connection, until_ms), key=lambda row: str(row.revision)):
         label = _holding(list(said))
         if label is not None and (sources is None or label.source in sources):
-            yield label
+            yield _moved(label, moves)
+
+
+def _moved(label: KnownLabel, moves: Moves) -> KnownLabel:
+    answers = moves.answers(label.answers, label.at_ms, Answer.YES, Answer.NO)
+    return replace(
+        label,
+        answers=answers,
+        carried=answers != label.answers,
+        left_open=tuple(one for one in label.broken if moves.label(one, label.at_ms) is None),
+        added=moves.added_after(label.at_ms),
+    )
 
 
 def _rows(connection: Connection, until_ms: int | None) -> Iterator[Row[Any]]:

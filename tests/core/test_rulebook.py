@@ -1,13 +1,9 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stallwart.core import rulebook
 from stallwart.core.errors import ConfigError
-from stallwart.core.rulebook import Move, Standing, Step, carried, carried_answers
+from stallwart.core.rulebook import Standing
 from stallwart.core.taxonomy import Policy, Taxonomy
-
-YES, NO, UNKNOWN = "yes", "no", "unknown"
 
 
 def policy(name, covers="all of it", prevalence=0.01):
@@ -69,37 +65,3 @@ def test_a_policy_that_no_rulebook_knows_stands_nowhere(book):
 def test_a_move_that_makes_no_sense_is_refused(book, move, said):
     with pytest.raises(ConfigError, match=said):
         move(book)
-
-
-def test_labels_are_carried_over_only_where_nobody_needs_to_guess():
-    assert carried("drugs", Step(move=Move.SPLIT, old=("drugs",), new=("a", "b"))) is None
-    assert carried("drugs", Step(move=Move.MERGE, old=("drugs", "x"), new=("all",))) == "all"
-    assert carried("drugs", Step(move=Move.RETIRE, old=("drugs",))) == "neutral"
-    assert carried("drugs", Step(move=Move.NARROW, old=("drugs",), new=("drugs",))) is None
-    for move in Move:
-        assert carried("weapons", Step(move=move, old=("drugs",), new=("a",))) == "weapons"
-
-
-def test_answers_are_carried_over_by_what_they_prove():
-    split = Step(move=Move.SPLIT, old=("a",), new=("b", "c"))
-    assert carried_answers({"a": NO, "z": YES}, split, YES, NO) == {"b": NO, "c": NO, "z": YES}
-    assert carried_answers({"a": YES}, split, YES, NO) == {}
-    merge = Step(move=Move.MERGE, old=("a", "b"), new=("c",))
-    assert carried_answers({"a": YES, "b": UNKNOWN}, merge, YES, NO) == {"c": YES}
-    assert carried_answers({"a": NO, "b": NO}, merge, YES, NO) == {"c": NO}
-    assert carried_answers({"a": NO}, merge, YES, NO) == {}
-    narrow = Step(move=Move.NARROW, old=("a",), new=("a",))
-    assert carried_answers({"a": YES}, narrow, YES, NO) == {}
-    assert carried_answers({"a": NO}, narrow, YES, NO) == {"a": NO}
-
-
-@given(
-    answers=st.dictionaries(st.sampled_from("abcd"), st.sampled_from([YES, NO, UNKNOWN])),
-    move=st.sampled_from(list(Move)),
-)
-def test_what_a_move_does_not_touch_stays_as_it_was_said(answers, move):
-    step = Step(move=move, old=("a", "b") if move is Move.MERGE else ("a",), new=("x", "y"))
-    made = carried_answers(answers, step, YES, NO)
-    assert {name: said for name, said in made.items() if name in "cd"} == {
-        name: said for name, said in answers.items() if name in "cd"
-    }
