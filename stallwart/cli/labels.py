@@ -51,7 +51,7 @@ def export(
     """Write what holds of each listing state that anybody judged, with its weight and by whom.
 
     Verdicts that were replaced or undone, and blind readings that measure people, are left out. After a move
-    of policies, what a verdict still proves is written, and what the move leaves open is left out and counted.
+    of policies, what a verdict still proves is written; what the move leaves open is left out and counted.
 
     Example:
         stallwart labels export labels.csv

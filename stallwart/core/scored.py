@@ -15,7 +15,7 @@ class Rows:
 
     Attributes:
         listing_ids: str.
-        labels: int64, column in `Taxonomy.labels`; 0 is neutral.
+        labels: int64, column in `Taxonomy.labels`; 0 is neutral, and in a comparison -1 is a policy outside.
         listed_at: datetime64[ms], UTC.
         labelled_at: datetime64[ms], UTC; the time of `listed_at` where unknown.
         groups: int64, near duplicates share a number.

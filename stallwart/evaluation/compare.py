@@ -138,12 +138,13 @@ def _same_rows(first: Scored, second: Scored) -> NDArray[np.int64]:
 
 
 def _shared(candidate: Candidate, names: Sequence[str], order: NDArray[np.int64]) -> Candidate:
-    """The candidate's rows in an order, on some policies; labels outside them become -1."""
+    """The candidate's rows in an order, on some policies; labels outside them become -1, or are already."""
     scored = candidate.scored[order]
     columns = [scored.taxonomy.ids.index(name) for name in names]
     label_of = np.full(len(scored.taxonomy.labels), -1, dtype=np.int64)
     label_of[[0, *(column + 1 for column in columns)]] = np.arange(len(columns) + 1)
-    rows = replace(scored.rows, labels=label_of[scored.rows.labels])
+    labels = scored.rows.labels
+    rows = replace(scored.rows, labels=np.where(labels < 0, -1, label_of[labels]))
     taxonomy = Taxonomy(policies=tuple(scored.taxonomy.policies[column] for column in columns))
     gates = Gates(candidate.gates.act[columns], candidate.gates.review[columns])
     return Candidate(candidate.name, Scored(rows, scored.scores[:, columns], taxonomy), gates)

@@ -147,9 +147,7 @@ def _write(
     until_ms = int(until.timestamp() * 1_000)
     with store_errors("the rulebook cannot be read"), reading(engine) as connection:
         over = moves(rulebooks.history(connection), given.taxonomy)
-    told = write_training_files(
-        folder / _STORED, engine, photos, given.taxonomy.ids, until_ms, moves=over
-    )
+    told = write_training_files(folder / _STORED, engine, photos, given.taxonomy.ids, until_ms, moves=over)
     known: dict[str, Label] = {}
     carried, left_open = 0, set(told.open)
     if given.listings:

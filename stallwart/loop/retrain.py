@@ -270,16 +270,21 @@ def _gate(
 
 
 def _scored(bundle: Bundle, sources: Sources, settings: Settings, track: Track) -> tuple[Scored, Scored]:
-    """A bundle's scores of the later and of the older rows."""
+    """A bundle's scores of the later and of the older rows, labelled by the policies of the training.
+
+    A row that breaks a policy which the bundle does not know gets the label -1.
+    """
     cache = EmbeddingCache(settings.cache_dir)
     try:
         scorer = Scorer(bundle, settings, cache)
-        own = replace(sources, taxonomy=bundle.taxonomy)
-        material = gather(own, scorer.embedder, settings, ("train", "validation", "test"), track)
+        material = gather(sources, scorer.embedder, settings, ("train", "validation", "test"), track)
+        column = {name: number for number, name in enumerate(bundle.taxonomy.labels)}
+        own = np.array([column.get(name, -1) for name in sources.taxonomy.labels], dtype=np.int64)
         found = []
         for places in (material.split.test, _older(material, settings)):
             scores = score_features(scorer, material.at(places), material.texts_at(places), track)
-            found.append(Scored(material.rows[places], scores, bundle.taxonomy))
+            rows = material.rows[places]
+            found.append(Scored(replace(rows, labels=own[rows.labels]), scores, bundle.taxonomy))
     finally:
         cache.close()
     return found[0], found[1]

@@ -173,3 +173,34 @@ def test_training_files_and_their_bounds(here, database, tmp_path):
         == 0
     )
     assert "there are: audit" in here("labels", "export", str(tmp_path / "x.csv"), "--source", "chance").err
+
+
+def test_what_a_move_of_policies_leaves_open_is_left_out_and_counted(here, database, tmp_path):
+    from stallwart.core import rulebook
+    from stallwart.core.taxonomy import Policy, Taxonomy
+    from stallwart.store import rulebooks
+
+    names = ("tobacco", "snus", "vapes", "weapons")
+    old, *parts, other = (Policy(id=one, title=one, prevalence=0.01) for one in names)
+    first = rulebook.begin(Taxonomy(policies=(old, other)))
+    books = [first, rulebook.split(first, "tobacco", tuple(parts))]
+    with writing(database) as connection:
+        rulebooks.move(connection, books, seen=0, who="ana", why="two laws", now_ms=NOW + 5)
+    judge(database, "a", YES)
+    judge(database, "b", {**NO, "weapons": Answer.NO})
+    judge(database, "c", {**YES, "weapons": Answer.YES})
+    told = here("labels", "export", str(tmp_path / "labels.csv"), "--json").facts
+    assert (told["written"], told["carried"]) == (2, 2)
+    assert [(count, "leaves open" in reason) for reason, count in told["left_out"].items()] == [(1, True)]
+    found = rows(tmp_path / "labels.csv")
+    assert (found["b"]["no"], found["c"]["yes"]) == ("weapons;snus;vapes", "weapons")
+    told = here("labels", "export", str(tmp_path / "out"), "--format", "training", "--json").facts
+    assert told["labels"] == {"neutral": 1, "weapons": 1}
+    assert sum(told["left_out"].values()) == 1
+    policies = tmp_path / "old.toml"
+    policies.write_text(
+        "".join(f'[policies.{one}]\ntitle = "x"\nprevalence = 0.01\n' for one in ("tobacco", "weapons"))
+    )
+    asked = ("--format", "training", "--policies", str(policies), "--json")
+    told = here("labels", "export", str(tmp_path / "out"), *asked).facts
+    assert (told["labels"], told["carried"]) == ({"neutral": 1, "tobacco": 2}, 0)

@@ -1,6 +1,7 @@
 """Retraining on the generated market with tiny encoders, on both databases."""
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny.market import RECIPE, sources_of
 
+from stallwart.core import rulebook
 from stallwart.core.errors import ConflictError
 from stallwart.core.rollout import Stage
 from stallwart.core.settings import Settings
@@ -17,7 +19,7 @@ from stallwart.loop.retrain import LEASE, Asked, dates, retrain
 from stallwart.model.bundle import read_bundle
 from stallwart.model.shelf import shelf, shelve
 from stallwart.rollout.plan import read_plan
-from stallwart.store import audit, leases, registry, rollouts
+from stallwart.store import audit, leases, registry, rollouts, rulebooks
 from stallwart.store.database import reading, writing
 from stallwart.store.photos import PhotoStore
 
@@ -237,3 +239,62 @@ def test_verdicts_are_learned_from_beside_the_files(gathered, database, sample_m
     assert everything["seen"]["label"] == policy
     assert "later" not in everything
     assert any("stored" in str(path) for path in files.listings)
+
+
+def moved(database, taxonomy):
+    """The first policy split in two and the second retired; what the next training learns."""
+    first, second = taxonomy.policies[:2]
+    parts = tuple(first.model_copy(update={"id": f"part_{name}", "prevalence": 0.001}) for name in "ab")
+    books = [rulebook.begin(taxonomy)]
+    books.append(rulebook.split(books[-1], first.id, parts))
+    books.append(rulebook.retire(books[-1], second.id))
+    with writing(database) as connection:
+        rulebooks.move(connection, books, seen=0, who="ana", why="new law", now_ms=NOW)
+    return books[-1].to_train
+
+
+def test_labels_are_carried_over_moves_and_what_one_leaves_open_is_no_label(
+    database, photos, asked, settings_of, gathered, tmp_path
+):
+    from tests.dataset.test_stored import judge, stored
+    from tests.store.listings import draft
+
+    before = rows(gathered().all)
+    split, retired = asked.given.taxonomy.ids[:2]
+    neutral = min(name for name, row in before.items() if row["label"] == "neutral")
+    given = replace(asked.given, taxonomy=moved(database, asked.given.taxonomy))
+    at_ms = int(UNTIL.timestamp() * 1_000) - 1
+    ids = stored(database, draft(neutral), draft("denied"), draft("said"))
+    answers = dict.fromkeys(asked.given.taxonomy.ids, "no")
+    judge(database, ids[0], answers | {split: "yes"}, now_ms=at_ms)
+    judge(database, ids[1], answers | {retired: "yes"}, now_ms=at_ms)
+    judge(database, ids[2], {"part_a": "yes"}, now_ms=at_ms)
+    files = gather_files(tmp_path / "moved", given, database, photos, UNTIL, settings_of(), None)
+    after = rows(files.all)
+    gone = {name for name, row in before.items() if row["label"] == split} | {neutral}
+    assert set(after) == set(before) - gone | {"denied", "said"}
+    assert (after["denied"]["label"], after["said"]["label"]) == ("neutral", "part_a")
+    was_retired = {name for name, row in before.items() if row["label"] == retired}
+    assert was_retired
+    assert {after[name]["label"] for name in was_retired} == {"neutral"}
+    assert files.left_open == len(gone) > 1
+    assert files.carried == len(was_retired) + 1
+    again = gather_files(tmp_path / "moved", given, database, photos, UNTIL, settings_of(), None)
+    assert again == files
+
+
+@pytest.mark.slow
+def test_after_a_split_and_a_retirement_the_gate_compares_what_both_bundles_know(
+    database, photos, asked, settings_of, tiny_bundles
+):
+    settings = settings_of()
+    crown(database, tiny_bundles[0], settings)
+    others = set(asked.given.taxonomy.ids[2:])
+    taxonomy = moved(database, asked.given.taxonomy)
+    named = replace(asked, given=replace(asked.given, taxonomy=taxonomy))
+    outcome = retrain(database, photos, named, settings, clock)
+    assert outcome.passed
+    judged = {one["policy"] for one in outcome.gate["seen"]} - {"mean"}
+    assert judged
+    assert judged <= others
+    assert outcome.left_open > 0

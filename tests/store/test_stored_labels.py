@@ -127,3 +127,18 @@ def test_training_gets_the_likeliest_broken_policy_and_neutral_only_where_all_ar
     judge(database, "e", answers={"tobacco": NO, "weapons": NO, "fireworks": YES})
     found = {name: single_label(one, POLICIES) for name, one in labels(database).items()}
     assert found == {"a": "tobacco", "b": "neutral", "c": None, "d": None, "e": None}
+
+
+def test_a_policy_that_was_added_later_does_not_undo_what_was_neutral(database):
+    from stallwart.core.carrying import Moves
+    from stallwart.core.rulebook import Move, Step
+
+    decide(database, [], *((name, 1) for name in "ab"))
+    judge(database, "a", answers={"tobacco": NO, "weapons": NO})
+    judge(database, "b", NOW + 10, answers={"tobacco": NO, "weapons": NO})
+    over = Moves(((Step(move=Move.ADD, new=("knives",)), NOW + 5),))
+    found = {
+        name: single_label(one, (*POLICIES, "knives"))
+        for name, one in labels(database, None, None, over).items()
+    }
+    assert found == {"a": "neutral", "b": None}
