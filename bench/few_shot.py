@@ -1,9 +1,9 @@
 """A policy withheld from training and given a few examples: python bench/few_shot.py MARKET [--examples 10]
 
 The game of each policy: all of its listings before the cut are removed, not made neutral, but for some that
-are drawn (one of each group of near duplicates) as examples. The head sees these, neutral listings and the
-other policies' violations of before the cut, the latter without their words, as a bundle knows them. Average
-precision is on all listings after the cut that repeat nothing from before it. With `--months june` or
+are drawn (one of each group of near duplicates) as examples. The head sees these, the policy's text, neutral
+listings, and the embeddings of the other policies' violations of before the cut, as a bundle knows them.
+Average precision is on all listings after the cut that repeat nothing from before it. With `--months june` or
 `september` nothing of October to December is looked at: choices are made there. Seeds are 0, 1, 2 ...;
 intervals are over the draws of examples.
 """
@@ -27,7 +27,7 @@ from stallwart.encoders.graphs import TextGraph
 from stallwart.encoders.table import exported
 from stallwart.index.nearest import KnownViolations, unit_rows
 from stallwart.model.features import Features
-from stallwart.training.fewshot import Against, FewShot, _direction, _gathered, _of_rows, fit_head
+from stallwart.training.fewshot import Against, FewShot, fit_head, gathered, phrases, rows_of
 
 CUTS = {
     "june": ("2025-06-01", "2025-06-01", "2025-09-01"),
@@ -112,7 +112,7 @@ def game(
     table: Table,
     cut: str,
     policy: int,
-    text: np.ndarray,
+    told: np.ndarray,
     n: int,
     seed: int,
     how: FewShot,
@@ -121,30 +121,19 @@ def game(
     """Average precision of the head, and of plain logistic regression on the same embeddings and rows."""
     before, after = parts(table, cut)
     examples = table.features[drawn(table, before, policy, n, seed)]
-    means, rows = _gathered(examples, against(table, before, policy, seed, *sizes))
-    head = fit_head(rows, means, _direction(text, means), how)
+    means, rows = gathered(examples, against(table, before, policy, seed, *sizes))
+    head = fit_head(rows, means, told, how)
     yes = table.labels[after] == policy
     # The rows after the cut in the head's own terms: the same steps, with the means of before it
-    shown = _rows_of(table.features[after], means)
-    found = average_precision_score(yes, np.nan_to_num(_of_rows(head, shown), nan=-30.0))
+    later = table.features[after]
+    shown = rows_of(later.text * later.has_text[:, None], later.mean_photo(), np.zeros(len(later)), means)
+    found = average_precision_score(yes, head.of_rows(shown.text, shown.photo))
     if not n:
         return float(found), float("nan")
     x = np.concatenate([rows.text, rows.photo], axis=1).astype(np.float32)
     plain = LogisticRegression(C=0.01, max_iter=60).fit(x, rows.yes)
     z = plain.decision_function(np.concatenate([shown.text, shown.photo], axis=1).astype(np.float32))
     return float(found), float(average_precision_score(yes, z))
-
-
-def _rows_of(features: Features, means):
-    from stallwart.model.addon import centred
-    from stallwart.training.fewshot import _Rows, _unit_words
-
-    return _Rows(
-        centred(unit_rows(features.text), means.text) * features.has_text[:, None],
-        centred(unit_rows(features.mean_photo()), means.photo) * features.has_photo[:, None],
-        features.has_text, features.has_photo, _unit_words(features.words),
-        np.zeros(len(features), dtype=np.bool_),
-    )  # fmt: skip
 
 
 def interval(values: list[float]) -> str:
@@ -166,9 +155,9 @@ def measure(table: Table, taxonomy: Taxonomy, arguments: argparse.Namespace) -> 
         n = int((table.labels[after] == column).sum())
         if n < LEAST or (table.labels[before] == column).sum() < arguments.examples:
             continue
-        text = encoder.encode(f"{policy.title}. {policy.covers}")
+        told = np.stack([encoder.encode(one) for one in phrases(policy)])
         found = [
-            game(table, arguments.months, column, text, arguments.examples, seed, how, sizes)
+            game(table, arguments.months, column, told, arguments.examples, seed, how, sizes)
             for seed in range(arguments.draws)
         ]
         for seed, one in enumerate(found):

@@ -1,4 +1,4 @@
-"""An add-on: one policy's own head, beside a bundle, over the embeddings and n-grams that the bundle makes.
+"""An add-on: one policy's own head, beside a bundle, over the embeddings that the bundle makes.
 
     addon.json   format, the policy, its encoders, head, calibration and card, and a digest over all of it
 
@@ -10,7 +10,6 @@ bundle with the same encoders, so that a promotion does not take a new policy aw
 import hashlib
 import json
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.special import logsumexp
 
 from stallwart.core.errors import BundleError
 from stallwart.core.taxonomy import Policy
-from stallwart.encoders.lexical import VERSION, Lexicon
 from stallwart.encoders.spec import read_spec
 from stallwart.index.nearest import unit_rows
 from stallwart.store.files import whole_file
 
-FORMAT = 1
+FORMAT = 2
 FILE = "addon.json"
 _TINY = 1e-9
 
@@ -35,104 +34,87 @@ class _Json(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Voter(_Json):
-    """One linear member of a head; it speaks where a part is there that it reads.
+class Linear(_Json):
+    """A linear score of both embeddings, each centred and of length sqrt(d); a part that is missing adds 0.
 
     Attributes:
-        weight: of its log-odds in the mean over those that speak, > 0.
-        bias: log-odds where nothing speaks for or against.
-        text: (d_text,) weights of the words' embedding, centred and of length sqrt(d_text); empty for none.
-        photo: (d_photo,) the same of a photo; of several photos the one that speaks most for it counts.
-        buckets: numbers of n-grams, ascending.
-        grams: weights of these; a text's n-grams share a length of 1.
+        bias: the score where both are missing.
+        text: (d_text,) weights of the words' embedding.
+        photo: (d_photo,) weights of a photo's.
     """
 
-    weight: float = Field(default=1.0, gt=0)
     bias: float
-    text: tuple[float, ...] = ()
-    photo: tuple[float, ...] = ()
-    buckets: tuple[int, ...] = ()
-    grams: tuple[float, ...] = ()
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Voter":
-        if len(self.buckets) != len(self.grams) or not (self.text or self.photo or self.buckets):
-            raise ValueError("a voter reads text, photos or n-grams, with a weight for each")
-        if list(self.buckets) != sorted(set(self.buckets)) or not all(
-            0 <= bucket < Lexicon.width for bucket in self.buckets
-        ):
-            raise ValueError(f"buckets must ascend within 0 to {Lexicon.width - 1}")
-        return self
+    text: tuple[float, ...]
+    photo: tuple[float, ...]
 
 
 class Head(_Json):
-    """How a listing's embeddings and n-grams become log-odds.
+    """How a listing's embeddings become log-odds.
 
     Attributes:
         text_mean, photo_mean: (d_text,) and (d_photo,), taken off embeddings that were scaled to length 1.
-        voters: one or more.
+        policy: what speaks for the policy.
+        claims: what speaks for each of what was known already: harmless, and the other policies.
+        share: of log(sum(exp(claims))) that is taken off, >= 0: what others claim is less likely to be new.
     """
 
     text_mean: tuple[float, ...]
     photo_mean: tuple[float, ...]
-    voters: tuple[Voter, ...] = Field(min_length=1)
+    policy: Linear
+    claims: tuple[Linear, ...] = ()
+    share: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _fits(self) -> "Head":
-        for voter in self.voters:
-            if len(voter.text) not in (0, len(self.text_mean)) or len(voter.photo) not in (
-                0,
-                len(self.photo_mean),
-            ):
-                raise ValueError("a voter's weights do not fit the embeddings")
+        for one in (self.policy, *self.claims):
+            if (len(one.text), len(one.photo)) != (len(self.text_mean), len(self.photo_mean)):
+                raise ValueError("the weights do not fit the embeddings")
         return self
 
-    def log_odds(
-        self,
-        text: NDArray[np.float32] | None,
-        photos: NDArray[np.float32],
-        buckets: NDArray[np.int64] | None,
-    ) -> float:
-        """Of one listing, before calibration; NaN where no voter may speak.
+    def log_odds(self, text: NDArray[np.float32] | None, photos: NDArray[np.float32]) -> float:
+        """Of one listing, before calibration; NaN where there are neither words nor photos.
 
         Args:
             text: (d_text,) of its words; None without any.
-            photos: (p, d_photo), p >= 0.
-            buckets: (m,) n-grams of its words; None without any.
+            photos: (p, d_photo), p >= 0; the one that speaks most for the policy counts.
         """
-        words = None if text is None else centred(unit_rows(text[None]), self._text_mean)[0]
-        shown = centred(unit_rows(photos), self._photo_mean) if len(photos) else None
-        total = weight = 0.0
-        for voter, arrays in zip(self.voters, self._arrays, strict=True):
-            said = _said(voter, arrays, words, shown, buckets)
-            if said is not None:
-                total, weight = total + voter.weight * said, weight + voter.weight
-        return total / weight if weight else math.nan
+        if text is None and not len(photos):
+            return math.nan
+        n = max(len(photos), 1)
+        words, shown = np.zeros((n, len(self.text_mean))), np.zeros((n, len(self.photo_mean)))
+        if text is not None:
+            words[:] = centred(unit_rows(text[None]), self._means[0])
+        if len(photos):
+            shown = centred(unit_rows(photos), self._means[1])
+        return float(self.of_rows(words, shown).max())
+
+    def of_rows(self, text: NDArray[np.float64], photo: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) log-odds of rows as `centred` gives them, with zeros for a part that is missing.
+
+        Args:
+            text: (n, d_text).
+            photo: (n, d_photo).
+        """
+        bias, of_text, of_photo = self._arrays
+        # Not one product of matrices: its last bits would depend on how many rows there are
+        said = np.stack(
+            [bias + of_text @ words + of_photo @ shown for words, shown in zip(text, photo, strict=True)]
+        )
+        if not self.claims:
+            return np.asarray(said[:, 0])
+        return np.asarray(said[:, 0] - self.share * logsumexp(said[:, 1:], axis=1))
 
     @cached_property
-    def _text_mean(self) -> NDArray[np.float64]:
-        return np.array(self.text_mean)
+    def _means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.array(self.text_mean), np.array(self.photo_mean)
 
     @cached_property
-    def _photo_mean(self) -> NDArray[np.float64]:
-        return np.array(self.photo_mean)
-
-    @cached_property
-    def _arrays(self) -> list["_Arrays"]:
-        return [
-            _Arrays(
-                np.array(one.text), np.array(one.photo), np.array(one.buckets, np.int64), np.array(one.grams)
-            )
-            for one in self.voters
-        ]
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    text: NDArray[np.float64]
-    photo: NDArray[np.float64]
-    buckets: NDArray[np.int64]
-    grams: NDArray[np.float64]
+    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """(1 + claims,) biases, and weights of text and photo in as many rows."""
+        both = (self.policy, *self.claims)
+        return np.array([one.bias for one in both]), *(
+            np.array([getattr(one, part) for one in both]) for part in ("text", "photo")
+        )
 
 
 def centred(rows: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,25 +124,6 @@ def centred(rows: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np
     return np.asarray(moved / np.maximum(lengths, _TINY) * math.sqrt(rows.shape[1]))
 
 
-def _said(
-    voter: Voter,
-    arrays: _Arrays,
-    words: NDArray[np.float64] | None,
-    shown: NDArray[np.float64] | None,
-    buckets: NDArray[np.int64] | None,
-) -> float | None:
-    """Log-odds of one voter, None where nothing that it reads is there."""
-    value, speaks = voter.bias, False
-    if voter.text and words is not None:
-        value, speaks = value + float((arrays.text * words).sum()), True
-    if voter.photo and shown is not None:
-        value, speaks = value + float((shown * arrays.photo).sum(axis=1).max()), True
-    if voter.buckets and buckets is not None:
-        found = np.isin(arrays.buckets, buckets)
-        value, speaks = value + float(arrays.grams[found].sum()) / math.sqrt(max(len(buckets), 1)), True
-    return value if speaks else None
-
-
 class AddOn(_Json):
     """A policy and its head, as they lie in a file.
 
@@ -168,7 +131,6 @@ class AddOn(_Json):
         format: of the file.
         policy: its text, wanted precision and share.
         text, photo: digests of the encoders' facts, in hexadecimal: embeddings of others mean nothing to it.
-        lexicon: version of the n-grams.
         head: embeddings -> log-odds.
         slope, intercept: log-odds -> probability at the policy's share, as a bundle's calibration.
         review: probability in [0, 1] from which a listing is a candidate.
@@ -179,7 +141,6 @@ class AddOn(_Json):
     policy: Policy
     text: str
     photo: str
-    lexicon: str = VERSION
     head: Head
     slope: float = Field(gt=0)
     intercept: float
@@ -193,16 +154,11 @@ class AddOn(_Json):
 
     def fits(self, text: str, photo: str) -> bool:
         """Whether embeddings of these encoders, by the digests of their facts, are those it was made for."""
-        return (self.text, self.photo, self.lexicon) == (text, photo, VERSION)
+        return (self.text, self.photo) == (text, photo)
 
-    def score(
-        self,
-        text: NDArray[np.float32] | None,
-        photos: NDArray[np.float32],
-        buckets: NDArray[np.int64] | None,
-    ) -> float:
+    def score(self, text: NDArray[np.float32] | None, photos: NDArray[np.float32]) -> float:
         """Calibrated probability of one listing in (0, 1); NaN where there is nothing it can read."""
-        z = self.slope * self.head.log_odds(text, photos, buckets) + self.intercept
+        z = self.slope * self.head.log_odds(text, photos) + self.intercept
         return 0.5 * (1.0 + math.tanh(0.5 * z))
 
 

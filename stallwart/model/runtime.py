@@ -125,10 +125,7 @@ class Scorer:
 
     def added(self, embedded: Embedded) -> tuple[float, ...]:
         """Probability of each add-on's policy, in their order; NaN where one has nothing that it can read."""
-        if not self.additions.addons:
-            return ()
-        words = None if embedded.text is None else self._lexicon.row(embedded.listing.text)
-        return tuple(addon.score(embedded.text, embedded.photos, words) for addon in self.additions.addons)
+        return tuple(addon.score(embedded.text, embedded.photos) for addon in self.additions.addons)
 
     def scores(
         self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]

@@ -25,7 +25,7 @@ from stallwart.model.runtime import Scorer
 from stallwart.replay.stored import Window, draw_decisions, read_drawn
 from stallwart.store.photos import PhotoStore
 from stallwart.store.revisions import listing_of
-from stallwart.training.fewshot import Against, fit_addon, only
+from stallwart.training.fewshot import Against, fit_addon, only, phrases
 
 FEW, MANY = 5, 20
 """Between so many examples a policy works the same day; with more, train a bundle."""
@@ -91,8 +91,7 @@ def make_addon(
             else _stored(engine, stock, settings, now_ms)
         )
         background = _features(embedder, (one for one in others if one.listing_id not in taken), track)
-        (text,) = embedder.embed([Listing("policy", policy.title, policy.covers)])
-        assert text.text is not None  # a title has a character at least
+        told = _features(embedder, (Listing("policy", one) for one in phrases(policy)), silent).text
         live = [
             one.id
             for one in bundle.taxonomy.policies
@@ -100,7 +99,7 @@ def make_addon(
         ]
         return fit_addon(
             policy,
-            text.text,
+            told,
             _features(embedder, shown, track),
             only(background, live, bundle.known, policy.id) if len(background) else Against(background),
             encoder_digests(bundle.folder),
