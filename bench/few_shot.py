@@ -3,9 +3,12 @@
 The game of each policy: all of its listings before the cut are removed, not made neutral, but for some that
 are drawn (one of each group of near duplicates) as examples. The head sees these, the policy's text, neutral
 listings, and the embeddings of the other policies' violations of before the cut, as a bundle knows them.
-Average precision is on all listings after the cut that repeat nothing from before it. With `--months june` or
-`september` nothing of October to December is looked at: choices are made there. Seeds are 0, 1, 2 ...;
-intervals are over the draws of examples.
+Average precision is on all listings after the cut that repeat nothing from before it.
+
+With `--months june`, `september` or `kinds` nothing of October to December is looked at: choices are made
+there. `kinds` cuts January to August by kind instead of time: each policy's listings are put into four
+clusters, of which two are before the cut and two after it. Seeds are 0, 1, 2 ...; intervals are over the
+draws of examples.
 """
 
 import argparse
@@ -18,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.stats import t as student
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
@@ -27,13 +31,16 @@ from stallwart.encoders.graphs import TextGraph
 from stallwart.encoders.table import exported
 from stallwart.index.nearest import KnownViolations, unit_rows
 from stallwart.model.features import Features
-from stallwart.training.fewshot import Against, FewShot, fit_head, gathered, phrases, rows_of
+from stallwart.training.fewrows import Against, gathered, rows_of
+from stallwart.training.fewshot import FewShot, fit_head, phrases
 
 CUTS = {
     "june": ("2025-06-01", "2025-06-01", "2025-09-01"),
     "september": ("2025-09-01", "2025-09-01", "2025-10-01"),
     "test": ("2025-09-01", "2025-10-01", "2026-01-01"),
 }
+KINDS = "kinds"
+CLUSTERS: dict[int, np.ndarray] = {}
 LEAST = 8  # positives after the cut without which a policy says nothing
 
 
@@ -73,13 +80,37 @@ def write_table(one: Table, keep: Path) -> None:
     )  # fmt: skip
 
 
-def parts(table: Table, cut: str) -> tuple[np.ndarray, np.ndarray]:
+def parts(table: Table, cut: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows before and after a cut."""
+    if cut == KINDS:
+        return by_kind(table, seed)
     until, begin, end = (np.datetime64(day, "ms") for day in CUTS[cut])
     before = np.flatnonzero((table.listed_at < until) & (table.labelled_at <= until))
     after = np.flatnonzero((table.listed_at >= begin) & (table.listed_at < end))
     seen = np.unique(table.groups[table.listed_at < begin])
     return before, after[~np.isin(table.groups[after], seen)]
+
+
+def by_kind(table: Table, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Half of each policy's clusters and of the neutral groups before the cut, the other half after it."""
+    random = np.random.default_rng([seed, 99])
+    early = np.flatnonzero(table.listed_at < np.datetime64("2025-09-01", "ms"))
+    half = random.random(table.groups.max() + 1) < 0.5
+    first = half[table.groups]
+    for policy in range(1, table.labels.max() + 1):
+        rows = early[table.labels[early] == policy]
+        first[rows] = np.isin(clusters(table, rows, policy), random.permutation(4)[:2])
+    before, after = early[first[early]], early[~first[early]]
+    return before, after[~np.isin(table.groups[after], table.groups[before])]
+
+
+def clusters(table: Table, rows: np.ndarray, policy: int) -> np.ndarray:
+    """Which of four clusters of its policy each row is in, by words and photos."""
+    if policy not in CLUSTERS:
+        shown = table.features[rows]
+        both = np.concatenate([unit_rows(shown.text), 0.7 * unit_rows(shown.mean_photo())], axis=1)
+        CLUSTERS[policy] = KMeans(4, n_init=3, random_state=policy).fit_predict(both)
+    return CLUSTERS[policy]
 
 
 def drawn(table: Table, before: np.ndarray, policy: int, n: int, seed: int) -> np.ndarray:
@@ -119,7 +150,7 @@ def game(
     sizes: tuple[int, int],
 ) -> tuple[float, float]:
     """Average precision of the head, and of plain logistic regression on the same embeddings and rows."""
-    before, after = parts(table, cut)
+    before, after = parts(table, cut, seed)
     examples = table.features[drawn(table, before, policy, n, seed)]
     means, rows = gathered(examples, against(table, before, policy, seed, *sizes))
     head = fit_head(rows, means, told, how)
@@ -150,7 +181,7 @@ def measure(table: Table, taxonomy: Taxonomy, arguments: argparse.Namespace) -> 
     print(f"{arguments.months}, {arguments.examples} examples, seeds 0 to {arguments.draws - 1}, {how}")
     print("| policy | positives | few-shot head | plain logistic regression |\n|---|---|---|---|")
     by_seed: list[list[tuple[float, float]]] = [[] for _ in range(arguments.draws)]
-    before, after = parts(table, arguments.months)
+    before, after = parts(table, arguments.months, 0)
     for column, policy in enumerate(taxonomy.policies, start=1):
         n = int((table.labels[after] == column).sum())
         if n < LEAST or (table.labels[before] == column).sum() < arguments.examples:
@@ -172,7 +203,7 @@ def measure(table: Table, taxonomy: Taxonomy, arguments: argparse.Namespace) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("market", type=Path)
-    parser.add_argument("--months", choices=CUTS, default="test")
+    parser.add_argument("--months", choices=(*CUTS, KINDS), default="test")
     parser.add_argument("--examples", type=int, default=10)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--neutral", type=int, default=1000)

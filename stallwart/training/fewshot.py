@@ -11,8 +11,8 @@ It needs no torch, and changes nothing of any other policy.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,17 @@ from scipy.special import expit, log_softmax, logsumexp
 
 from stallwart.core.errors import DataError
 from stallwart.core.taxonomy import Policy
-from stallwart.index.nearest import KnownViolations, unit_rows
+from stallwart.index.nearest import unit_rows
 from stallwart.model.addon import AddOn, Head, Linear, centred
 from stallwart.model.features import Features
 from stallwart.training.calibrate import fit_calibration
-
-Floats = NDArray[np.float64]
+from stallwart.training.fewrows import HARMLESS, Against, Floats, Means, Rows, gathered
 
 _FOLDS = 5
 _BLANK = 1e-6
 _STEPS = 60  # of L-BFGS; later ones move what is pulled back anyway
 _DIGITS = 7  # of a weight; more would be bytes without a meaning
 _ALLOWS = re.compile(r"\ballow", re.IGNORECASE)
-_EXAMPLE, _HARMLESS = -1, 0
 
 
 @dataclass(frozen=True)
@@ -54,51 +52,6 @@ class FewShot:
     share: float = 0.5
     phrases: float = 0.35
     photo: float = 0.7
-
-
-@dataclass(frozen=True)
-class Against:
-    """Rows that do not break the policy.
-
-    Attributes:
-        features: listings that nobody called.
-        known: violations of other policies; None where there are none.
-    """
-
-    features: Features
-    known: KnownViolations | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Examples and rows against them as the head reads them: centred, zero where a part is missing.
-
-    Attributes:
-        text, photo: (n, d_text) and (n, d_photo).
-        has_text: (n,) bool.
-        kind: (n,) int64; -1 is an example, 0 a listing that nobody called, from 1 the other policies.
-    """
-
-    text: Floats
-    photo: Floats
-    has_text: NDArray[np.bool_]
-    kind: NDArray[np.int64]
-
-    def __getitem__(self, which: NDArray[np.bool_]) -> "Rows":
-        return Rows(self.text[which], self.photo[which], self.has_text[which], self.kind[which])
-
-    @property
-    def yes(self) -> NDArray[np.bool_]:
-        """(n,) whether it is an example."""
-        return np.asarray(self.kind == _EXAMPLE)
-
-
-@dataclass(frozen=True)
-class Means:
-    """(d_text,) and (d_photo,) middle of the listings that nobody called, each scaled to length 1."""
-
-    text: Floats
-    photo: Floats
 
 
 def phrases(policy: Policy) -> list[str]:
@@ -173,7 +126,7 @@ def fit_head(rows: Rows, means: Means, told: NDArray[np.float32], how: FewShot) 
     if rows.yes.any():
         policy = _logistic(x, rows.yes, claimed, how.pull)
         odds = x @ policy[:-1] + policy[-1] - claimed
-        spread = how.phrases * float(odds[rows.kind == _HARMLESS].std())
+        spread = how.phrases * float(odds[rows.kind == HARMLESS].std())
     policy[:d_text] += spread * spoken
     return Head(
         text_mean=_short(means.text),
@@ -184,48 +137,13 @@ def fit_head(rows: Rows, means: Means, told: NDArray[np.float32], how: FewShot) 
     )
 
 
-def gathered(examples: Features, against: Against) -> tuple[Means, Rows]:
-    """All rows, examples first, centred on the listings that nobody called."""
-    middle = Means(*(_mean(part) for part in _parts(against.features)))
-    text, photo = zip(*(_parts(one) for one in (examples, against.features)), strict=True)
-    kind = [np.full(len(examples), _EXAMPLE), np.full(len(against.features), _HARMLESS)]
-    if (known := against.known) is not None and len(known.policies):
-        text, photo = (*text, known.text.astype(np.float32)), (*photo, known.photo.astype(np.float32))
-        kind.append(1 + np.unique(known.policies, return_inverse=True)[1])
-    return middle, rows_of(np.concatenate(text), np.concatenate(photo), np.concatenate(kind), middle)
-
-
-def rows_of(
-    text: NDArray[np.float32], photo: NDArray[np.float32], kind: NDArray[np.int64], means: Means
-) -> Rows:
-    """Rows of embeddings, (n, d_text) and (n, d_photo); one of zeros is a part that is missing."""
-    has_text, has_photo = (np.abs(part).sum(axis=1) > _BLANK for part in (text, photo))
-    return Rows(
-        centred(unit_rows(text), means.text) * has_text[:, None],
-        centred(unit_rows(photo), means.photo) * has_photo[:, None],
-        has_text,
-        kind.astype(np.int64),
-    )
-
-
-def _parts(features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return features.text * features.has_text[:, None], features.mean_photo()
-
-
-def _mean(part: NDArray[np.float32]) -> Floats:
-    has = np.abs(part).sum(axis=1) > _BLANK
-    if not has.any():
-        return np.zeros(part.shape[1])
-    return np.asarray(unit_rows(part[has]).astype(np.float64).mean(axis=0))
-
-
 def _spoken(rows: Rows, means: Means, told: NDArray[np.float32]) -> Floats:
     """(d_text,) weights: the mean nearness to the phrases, each by its own spread over harmless words.
 
     The spread of their mean is 1 there. One phrase alone lies far from most of what it covers, and which is
     the nearest one matters less than expected: the largest nearness was no better than the mean.
     """
-    harmless = rows.text[(rows.kind == _HARMLESS) & rows.has_text]
+    harmless = rows.text[(rows.kind == HARMLESS) & rows.has_text]
     directions = centred(unit_rows(told), means.text)
     if len(harmless) < 2:
         return np.asarray(directions.mean(axis=0) / rows.text.shape[1])
@@ -316,16 +234,3 @@ def _intercept(odds: Floats, share: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if float(expit(odds + middle).mean()) < share else (low, middle)
     return (low + high) / 2
-
-
-def only(features: Features, policies: Sequence[str], known: KnownViolations, but: str) -> Against:
-    """Listings that nobody called, and the known violations of some policies but one."""
-    kept = np.isin(known.policies, [name for name in policies if name != but])
-    chosen = replace(
-        known,
-        listing_ids=known.listing_ids[kept],
-        policies=known.policies[kept],
-        text=known.text[kept],
-        photo=known.photo[kept],
-    )
-    return Against(features, chosen)

@@ -25,7 +25,8 @@ from stallwart.model.runtime import Scorer
 from stallwart.replay.stored import Window, draw_decisions, read_drawn
 from stallwart.store.photos import PhotoStore
 from stallwart.store.revisions import listing_of
-from stallwart.training.fewshot import Against, fit_addon, only, phrases
+from stallwart.training.fewrows import Against, only
+from stallwart.training.fewshot import fit_addon, phrases
 
 FEW, MANY = 5, 20
 """Between so many examples a policy works the same day; with more, train a bundle."""

@@ -8,7 +8,7 @@ from stallwart.core.errors import BundleError
 from stallwart.core.listing import Listing
 from stallwart.core.taxonomy import Policy
 from stallwart.model.additions import additions
-from stallwart.model.addon import FILE, AddOn, Head, Voter, encoder_digests, read_addon, write_addon
+from stallwart.model.addon import FILE, AddOn, Head, Linear, encoder_digests, read_addon, write_addon
 from stallwart.model.explain import explain_words, likeliest
 from stallwart.model.runtime import Scorer
 
@@ -21,11 +21,12 @@ def addon_for(bundle, review=0.5, **facts):
         json.loads((bundle.folder / part / "spec.json").read_text())["d"] for part in ("text", "photo")
     )
     random = np.random.default_rng(3)
-    voters = (
-        Voter(bias=0.1, text=tuple(random.normal(size=d_text)), photo=tuple(random.normal(size=d_photo))),
-        Voter(bias=-0.1, weight=0.5, buckets=(3, 70_000), grams=(1.0, -1.0)),
+    policy, *claims = (
+        Linear(bias=0.1, text=tuple(random.normal(size=d_text)), photo=tuple(random.normal(size=d_photo)))
+        for _ in range(3)
     )
-    head = Head(text_mean=(0.0,) * d_text, photo_mean=(0.0,) * d_photo, voters=voters)
+    means = {"text_mean": (0.0,) * d_text, "photo_mean": (0.0,) * d_photo}
+    head = Head(**means, policy=policy, claims=tuple(claims), share=0.5)
     given = {"policy": KNIVES, "text": text, "photo": photo, "head": head, "slope": 1.0, "intercept": 0.0}
     return AddOn(**{**given, "review": review, "card": {}, **facts})
 
@@ -110,7 +111,7 @@ def test_an_addon_reads_as_it_was_written(bundle, tmp_path):
     [
         lambda text: text[: len(text) // 2],
         lambda text: text.replace('"slope": 1.0', '"slope": 2.0'),
-        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: text.replace('"format": 2', '"format": 1'),
         lambda text: text.replace('"slope": 1.0', '"slope": NaN'),
         lambda _: "[]",
         lambda _: "[" * 100_000,

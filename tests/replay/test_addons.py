@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from stallwart.core import rulebook
 from stallwart.core.taxonomy import Policy
-from stallwart.model.addon import AddOn, Head, Voter, encoder_digests, write_addon
+from stallwart.model.addon import AddOn, Head, Linear, encoder_digests, write_addon
 from stallwart.model.bundle import read_bundle
 from stallwart.model.runtime import Scorer
 from stallwart.replay.besides import Besides
@@ -34,8 +34,9 @@ def runtime(tiny_bundles, settings):
 def addon_for(runtime):
     text, photo = encoder_digests(runtime.bundle.folder)
     embedder = runtime._scorer.embedder
-    means = {"text_mean": (0.0,) * embedder.text.spec.d, "photo_mean": (0.0,) * embedder.photo.spec.d}
-    head = Head(**means, voters=(Voter(bias=1.0, text=tuple(0.1 * i for i in range(embedder.text.spec.d))),))
+    d_text, d_photo = embedder.text.spec.d, embedder.photo.spec.d
+    policy = Linear(bias=1.0, text=tuple(0.1 * i for i in range(d_text)), photo=(0.0,) * d_photo)
+    head = Head(text_mean=(0.0,) * d_text, photo_mean=(0.0,) * d_photo, policy=policy)
     return AddOn(
         policy=KNIVES, text=text, photo=photo, head=head, slope=1.0, intercept=0.0, review=0.0, card={}
     )
