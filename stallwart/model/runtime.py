@@ -150,7 +150,7 @@ class Scorer:
         if policy in ids:
             return float(self.log_odds(text, embedding, photos)[ids.index(policy)])
         addon = self.additions.addons[self.additions.policies.index(policy)]
-        return addon.head.log_odds(embedding, photos, None if embedding is None else self._lexicon.row(text))
+        return addon.head.log_odds(embedding, photos)
 
     def log_odds(
         self, text: str, embedding: NDArray[np.float32] | None, photos: NDArray[np.float32]
