@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 import jinja2
 from markupsafe import Markup
 
+from stallwart.content.unseen import revealed
 from stallwart.core.errors import NotFoundError
 from stallwart.pages.background import Failing
 from stallwart.pages.site import Answer, Page, Route, Section
@@ -102,7 +103,11 @@ class Renderer:
         )
         self._templates.globals["static"] = lambda name: f"/static/{name}?v={digests[name]}"
         self._templates.filters.update(
-            moment=moment, span=span, percent=percent, thousands=lambda number: f"{number:,}"
+            moment=moment,
+            span=span,
+            percent=percent,
+            revealed=revealed,
+            thousands=lambda number: f"{number:,}",
         )
         for name in texts:
             self._templates.get_template(name)  # a mistake is found at the start

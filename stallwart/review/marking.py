@@ -4,25 +4,16 @@ Pure. What hides words from readers and filters (zero-width characters, controls
 direction of writing) is shown by name and count instead of doing what it does: it tells of the seller.
 """
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
+
+from stallwart.content.unseen import pieces_of
 
 _STRENGTHS = 3
 _MOST = 12  # marked words: more would mark nothing
 _LEAST = 0.05  # log-odds
 _FIRST = 4_000  # characters that are shown before somebody asks for the rest
-_NAMED = {
-    0x00AD: "soft hyphen", 0x200B: "zero-width space", 0x200C: "zero-width non-joiner",
-    0x2060: "word joiner", 0xFEFF: "zero-width no-break space",
-    0x200E: "left-to-right mark", 0x200F: "right-to-left mark", 0x202A: "left-to-right embedding",
-    0x202B: "right-to-left embedding", 0x202C: "end of direction", 0x202D: "left-to-right override",
-    0x202E: "right-to-left override", 0x2066: "left-to-right isolate", 0x2067: "right-to-left isolate",
-    0x2068: "isolate", 0x2069: "end of isolate",
-}  # fmt: skip
-_JOINER = 0x200D  # letters of several scripts, and emoji, need one of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,24 +110,5 @@ def _runs(length: int, spans: Iterable[Span], offset: int) -> Iterator[tuple[int
 
 
 def _visible(text: str, strength: int) -> Iterator[Piece]:
-    if text.isascii() and text.isprintable():
-        yield Piece(text, strength)
-        return
-    for hidden, run in groupby(text, key=_is_hidden):
-        characters = list(run)
-        if not hidden or characters == [chr(_JOINER)]:
-            yield Piece("".join(characters), strength)
-            continue
-        for one, same in groupby(characters):
-            count = len(list(same))
-            times = f" × {count:,}" if count > 1 else ""
-            yield Piece(f"{_name(one)}{times}", strength, unseen=True)
-
-
-def _is_hidden(one: str) -> bool:
-    # Cf: format characters; Cc: controls; Cs, Co, Cn: halves of pairs, private and unassigned ones
-    return one not in "\n\t\r" and unicodedata.category(one)[0] == "C"
-
-
-def _name(one: str) -> str:
-    return _NAMED.get(ord(one)) or unicodedata.name(one, "").lower() or f"U+{ord(one):04X}"
+    for part, hidden in pieces_of(text):
+        yield Piece(part, 0 if hidden else strength, unseen=hidden)

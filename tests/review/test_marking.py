@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stallwart.content.unseen import revealed
 from stallwart.core.listing import Listing
 from stallwart.review.marking import marked_listing
 
@@ -61,3 +62,11 @@ def test_a_long_text_is_cut_in_two_and_none_of_it_is_lost():
     _, body = marked_listing(None, "word " * 20_000, [{"start": 3_998, "end": 4_003, "weight": 1.0}])
     assert len(plain(body)) == len(("word " * 20_000).strip())
     assert body.rest
+
+
+def test_where_words_are_only_shown_what_nobody_sees_is_named_in_brackets():
+    assert (
+        revealed("kn\u200b\u200bife \u202e5€ 漢")
+        == "kn[zero-width space × 2]ife [right-to-left override]5€ 漢"
+    )
+    assert revealed("a lamp\nof brass") == "a lamp\nof brass"

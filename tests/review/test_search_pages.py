@@ -94,6 +94,7 @@ def test_hostile_listings_and_searches_are_shown_as_text(shop):
         assert page.status_code == 200
         assert "<script>alert" not in page.text
         assert "<b>bob" not in page.text
+    assert "[right-to-left override]" in rita.get("/search").text
 
 
 @pytest.mark.parametrize(
