@@ -19,7 +19,7 @@ def test_the_demonstration_ends_at_a_page_with_work_in_it_and_goes_on_from_what_
     assert re.search(r"review +http://127\.0\.0\.1:\d+ +sign in as demo with \S+", ran.out)
     assert (folder / "report" / "report.html").exists()
     with sqlite3.connect(folder / "data" / "stallwart.sqlite") as database:
-        (decided,) = database.execute("SELECT count(*) FROM decisions").fetchone()
+        (decided,) = database.execute("SELECT count(*) FROM decisions WHERE cause = 'new'").fetchone()
         (waiting,) = database.execute("SELECT count(*) FROM tasks WHERE state = 'open'").fetchone()
         samples = database.execute("SELECT who, note FROM verdicts WHERE source = 'audit'").fetchall()
     assert decided == 120, "the listings that it learned from are there too, to be shown as like another"
