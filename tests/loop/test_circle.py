@@ -68,6 +68,7 @@ SETTINGS = {
     "drift_reference_rows": 300,
     "retrain_later_days": 14,
     "retrain_validate_days": 14,
+    "retrain_margin_later": 0.1,  # what some 70 later listings can exclude
 }
 
 
