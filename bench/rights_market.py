@@ -2,12 +2,13 @@
 
     python bench/rights_market.py MARKET --out docs/rights_market.svg
 
-A model learns all labels known on 1 October, and is certified on rolling origins with a cut at each quarter:
-April to September, each scored by a model of earlier months. Then October to December are played: each label
-comes with its live share (so many listings of the month are drawn, with replacement, in the order of their
-dates), blocks are drawn with a stated share, and each verdict is the label. The change detector of
-`estimate/change.py` withdraws. On the first of November and of December another model learns all labels known
-by then, the last month being one more origin; it acts where its own certificate says so, or earns.
+A model learns all labels known on the first day of month `--first` (September: new sellers come two weeks
+later), and is certified on rolling origins from April on, each scored by a model of earlier months. Then the
+months to December are played: each label comes with its live share (so many listings of the month are drawn,
+with replacement, in the order of their dates), blocks are drawn with a stated share, and each verdict is the
+label. The change detector of `estimate/change.py` withdraws. On the first of each month another model learns
+all labels known by then, the last month being one more origin; it acts where its own certificate says so, or
+earns.
 
 The default trains one member of the default recipe, the logistic regression on both embeddings, for 20 epochs
 in place of 60: minutes on busy cores; `--members all` trains the default as it is. Nothing is chosen here.
@@ -35,8 +36,8 @@ from stallwart.training.calibrate import base_rate_calibration, fit_calibration
 from stallwart.training.origins import Origin, fit_origins, run_folder
 from stallwart.training.recipe import Recipe, read_recipe
 
-CUTS = tuple(datetime(2025, month, 1, tzinfo=UTC) for month in (4, 7, 10, 11, 12))
-STARTS = tuple(datetime(2025, month, 1, tzinfo=UTC) for month in (10, 11, 12))
+CUTS = tuple(datetime(2025, month, 1, tzinfo=UTC) for month in (4, 7, 9, 10, 11, 12))
+STARTS = tuple(datetime(2025, month, 1, tzinfo=UTC) for month in (9, 10, 11, 12))
 END = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK = 5  # verdicts between two looks at what is earned
 
@@ -203,8 +204,8 @@ def play(
 
 
 def _days(material: Material, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Days since 1 October."""
-    start = np.datetime64("2025-10-01", "ms")
+    """Days since 1 September."""
+    start = np.datetime64("2025-09-01", "ms")
     return (material.rows.listed_at[places] - start) / np.timedelta64(1, "D")
 
 
@@ -220,7 +221,7 @@ def drawn_plot(told: dict[str, Story], out: Path, said: str) -> None:
     for axis, (title, story) in zip(np.atleast_1d(axes), told.items(), strict=True):
         limit = fall_limit(story.target)
         axis.axhline(limit, color="#b3261e", linewidth=1.2, linestyle="--")
-        axis.text(91.5, limit + 0.25, "withdrawn from here", color="#b3261e", fontsize=8.5, ha="right")
+        axis.text(121.5, limit + 0.25, "withdrawn from here", color="#b3261e", fontsize=8.5, ha="right")
         axis.plot(story.days, story.statistic, color="#1f5fbf", linewidth=1.4, drawstyle="steps-post")
         wrong = [
             (day, at) for day, at, ok in zip(story.days, story.statistic, story.right, strict=True) if not ok
@@ -234,12 +235,12 @@ def drawn_plot(told: dict[str, Story], out: Path, said: str) -> None:
                 textcoords="offset points", fontsize=8.5, color="#1a1d21",
             )  # fmt: skip
         axis.set_ylim(-0.3, limit * 1.25)
-        axis.set_xlim(0, 92)
+        axis.set_xlim(0, 122)
         axis.set_title(title, fontsize=10.5, loc="left")
         axis.set_ylabel("evidence of a fall")
         axis.spines[["top", "right"]].set_visible(False)
     axes = np.atleast_1d(axes)
-    axes[-1].set_xticks([0, 31, 61, 92], ["1 October", "1 November", "1 December", "31 December"])
+    axes[-1].set_xticks([0, 30, 61, 91, 122], ["1 September", "1 October", "1 November", "1 December", "31"])
     axes[-1].set_xlabel(said, fontsize=8.5, color="#59616b")
     figure.tight_layout()
     figure.savefig(
@@ -257,6 +258,7 @@ def main() -> None:
         "--listings", type=int, default=20_000, help="a month at live shares; 0 plays each once"
     )
     parser.add_argument("--share", type=float, default=0.25, help="of blocks and would-be blocks drawn")
+    parser.add_argument("--first", type=int, choices=(9, 10), default=9, help="month of the first model")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     settings = Settings()
@@ -266,6 +268,7 @@ def main() -> None:
     if options.members == "linear":
         members = (members[0].model_copy(update={"epochs": 20}),)
     recipe = recipe.model_copy(update={"members": members})
+    starts = STARTS[options.first - STARTS[0].month :]
     sources = sources_of(options.market)
     wanted = ("train", "validation", "test", "repeats")
     material = gather(sources, embedder_of(settings), settings, wanted, titles=True)
@@ -273,18 +276,18 @@ def main() -> None:
     # One folder for all: what an earlier month's bundle fitted on the same rows is not fitted again
     work = run_folder(settings.cache_dir, recipe, material, sources.taxonomy)
     bundles = []
-    for at in STARTS:
+    for at in starts:
         bundles.append(made(material, recipe, sources.taxonomy, work, at))
         print(f"trained for {at:%d %B}", file=sys.stderr, flush=True)
-    ends = (*STARTS[1:], END)
+    ends = (*starts[1:], END)
     rng = np.random.default_rng(options.seed)
     traffic = [
         month_traffic(material, sources.taxonomy, start, end, options.listings, rng)
-        for start, end in zip(STARTS, ends, strict=True)
+        for start, end in zip(starts, ends, strict=True)
     ]
     listings = sum(len(one.places) for one in traffic)
     print(f"{listings:,} listings, {options.share:.0%} of blocks drawn, seed {options.seed}")
-    print("\n| policy | relearning | certified at | blocks | right | moves (days from 1 October) |")
+    print("\n| policy | relearning | certified at | blocks | right | moves (days from 1 September) |")
     print("|---|---|---|---|---|---|")
     told: dict[str, Story] = {}
     scored = {
