@@ -31,6 +31,13 @@ def evaluate(
     attacked: Annotated[
         int, typer.Option(min=1, help="Violations of each policy that are attacked, at most.")
     ] = 50,
+    lexicon: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --evasion: CSV with the columns term,slang; also attack by putting slang for terms.",
+            show_default=False,
+        ),
+    ] = None,
     replicates: shared.Replicates = 1000,
     as_json: shared.AsJson = False,
 ) -> None:
@@ -56,10 +63,12 @@ def evaluate(
     evaluation = evaluate_bundle(made, sources, shared.read_settings(), wanted, shared.show_progress)
     path = write_report(evaluation, out)
     if evasion:
+        from stallwart.evaluation.evasion import Attack
         from stallwart.evaluation.evasion_page import write_evasion
         from stallwart.evaluation.run import attack_bundle
 
-        points = attack_bundle(made, sources, shared.read_settings(), attacked, track=shared.show_progress)
+        attack = Attack(per_policy=attacked, lexicon=lexicon or ())
+        points = attack_bundle(made, sources, shared.read_settings(), attack, shared.show_progress)
         shared.say(f"evasion: {write_evasion(points, made.digest, out)}")
     if as_json:
         shared.print_json(as_dict(evaluation))

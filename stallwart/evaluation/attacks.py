@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from stallwart.core.listing import Listing
+from stallwart.dataset.wordlist import Wordlist
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _ALIKE = str.maketrans("aceopxyiABCEHKMOPTX", "асеорхуіАВСЕНКМОРТХ")
@@ -116,10 +117,17 @@ PHOTO: dict[str, PhotoAttack] = {
 }
 MOVED = "text moved into the photo"
 """The words leave the text, as large a share as the strength, and stand on the photo."""
-ATTACKS = (*TEXT, MOVED, *PHOTO)
+SLANG = "slang"
+"""Terms are replaced by their other names, as large a share of those found as the strength."""
+WORDS = (*TEXT, SLANG)
+"""Attacks on words that leave them in the text: what the rule speaks of."""
+ATTACKS = (*WORDS, MOVED, *PHOTO)
+NO_WORDS = Wordlist()
 
 
-def attacked(listing: Listing, attack: str, strength: float, seed: int) -> Listing:
+def attacked(
+    listing: Listing, attack: str, strength: float, seed: int, words: Wordlist = NO_WORDS
+) -> Listing:
     """The listing under one attack; the same object where there is nothing to attack.
 
     Args:
@@ -127,18 +135,24 @@ def attacked(listing: Listing, attack: str, strength: float, seed: int) -> Listi
         attack: one of `ATTACKS`.
         strength: in [0, 1]; 0 changes nothing.
         seed: of what is drawn, with the listing's id.
+        words: terms and their other names, for `SLANG`.
     """
     digest = hashlib.sha256(f"{seed} {attack} {listing.listing_id}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     if not strength:
         return listing
+    if attack == SLANG:
+        return _reworded(listing, lambda text: words.with_slang(text, strength, random))
     if attack in TEXT:
-        parts = (listing.title, listing.description)
-        title, description = (text and _words(text, TEXT[attack], strength, random) for text in parts)
-        return replace(listing, title=title, description=description)
+        return _reworded(listing, lambda text: _words(text, TEXT[attack], strength, random))
     if attack == MOVED:
         return _moved(listing, strength)
     return _photos(listing, lambda image: PHOTO[attack](image, strength, random))
+
+
+def _reworded(listing: Listing, change: Callable[[str], str]) -> Listing:
+    title, description = (text and change(text) for text in (listing.title, listing.description))
+    return replace(listing, title=title, description=description)
 
 
 def _words(text: str, change: TextAttack, strength: float, random: np.random.Generator) -> str:

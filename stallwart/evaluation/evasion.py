@@ -7,13 +7,16 @@ without an attack, and what is lost is lost to the attack alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stallwart.core.listing import Listing
 from stallwart.core.progress import Track, silent
-from stallwart.evaluation.attacks import ATTACKS, TEXT, attacked
+from stallwart.dataset.wordlist import Wordlist
+from stallwart.evaluation.attacks import ATTACKS, NO_WORDS, SLANG, WORDS, attacked
 from stallwart.model.runtime import Scorer
 
 OPERATING = 0.8
@@ -38,6 +41,7 @@ class Point:
         threshold: from which a violation counts as caught.
         certified: whether that is the certified threshold.
         n: violations.
+        changed: of them, those in which the attack found something to change.
         before: of them, caught as published.
         after: of them, caught under the attack.
         kept: after / before, with the ends of a 95 % interval over listings; NaN where under 5 were caught.
@@ -49,6 +53,7 @@ class Point:
     threshold: float
     certified: bool
     n: int
+    changed: int
     before: int
     after: int
     kept: tuple[float, float, float]
@@ -56,15 +61,53 @@ class Point:
     @property
     def breaks_rule(self) -> bool:
         """Whether a text attack of moderate strength takes more of the recall than the rule allows."""
-        return self.attack in TEXT and self.strength == MODERATE and self.kept[0] < 1 - MOST_LOST
+        return self.attack in WORDS and self.strength == MODERATE and self.kept[0] < 1 - MOST_LOST
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How violations are attacked.
+
+    Attributes:
+        per_policy: violations that are drawn of each policy, at most.
+        part: of the listings that they are drawn from: `test`, or `validation` to choose by.
+        seed: of this draw, of what attacks draw, and of the intervals.
+        strengths: in (0, 1].
+        attacks: some of `ATTACKS`; slang is left out where there are no words for it.
+        lexicon: word lists (`dataset/wordlist.py`) of terms and their slang.
+    """
+
+    per_policy: int = 50
+    part: Literal["validation", "test"] = "test"
+    seed: int = 0
+    strengths: Sequence[float] = STRENGTHS
+    attacks: Sequence[str] = ATTACKS
+    lexicon: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All n violations under one attack of one strength.
+
+    Attributes:
+        attack: one of `ATTACKS`.
+        strength: in (0, 1].
+        changed: (n,) bool, in which the attack found something to change.
+        before, after: (n,) bool, caught as published and under the attack.
+    """
+
+    attack: str
+    strength: float
+    changed: NDArray[np.bool_]
+    before: NDArray[np.bool_]
+    after: NDArray[np.bool_]
 
 
 def measure(
     scorer: Scorer,
     violations: Sequence[tuple[Listing, str]],
-    seed: int = 0,
-    strengths: Sequence[float] = STRENGTHS,
-    attacks: Sequence[str] = ATTACKS,
+    attack: Attack | None = None,
+    words: Wordlist = NO_WORDS,
     track: Track = silent,
 ) -> list[Point]:
     """Every policy that has violations, under every attack at every strength.
@@ -72,31 +115,55 @@ def measure(
     Args:
         scorer: a loaded bundle.
         violations: listings with the policy that each breaks, photos and all.
-        seed: of what attacks draw, and of the intervals.
-        strengths: in (0, 1].
-        attacks: some of `ATTACKS`.
+        attack: which attacks, how strong.
+        words: terms and their slang.
         track: shows how far it is.
     """
-    ids = scorer.bundle.taxonomy.ids
-    policies = np.array([ids.index(policy) for _, policy in violations], dtype=np.int64)
-    listings = [listing for listing, _ in violations]
-    published = _own(scorer, listings, policies)
-    thresholds, certified = _thresholds(scorer, published, policies)
+    attack, ids = attack or Attack(), scorer.bundle.taxonomy.ids
+    policies = _columns(scorer, violations)
+    thresholds, outcomes = attack_all(scorer, violations, attack, words, track)
+    certified = scorer.bundle.thresholds.act
     points = []
-    jobs = [(attack, strength) for attack in attacks for strength in strengths]
-    for attack, strength in track(jobs, "attacking", len(jobs)):
-        hit = [attacked(listing, attack, strength, seed) for listing in listings]
-        scores = _own(scorer, hit, policies)
+    for one in outcomes:
         for column in np.unique(policies).tolist():
             mine = policies == column
-            before, after = published[mine] >= thresholds[column], scores[mine] >= thresholds[column]
             points.append(
                 Point(
-                    ids[column], attack, strength, float(thresholds[column]), bool(certified[column]),
-                    int(mine.sum()), int(before.sum()), int(after.sum()), _kept(before, after, seed),
+                    ids[column], one.attack, one.strength, float(thresholds[column]),
+                    ids[column] in certified, int(mine.sum()), int(one.changed[mine].sum()),
+                    int(one.before[mine].sum()), int(one.after[mine].sum()),
+                    kept(one.before[mine], one.after[mine], attack.seed),
                 )
             )  # fmt: skip
     return points
+
+
+def attack_all(
+    scorer: Scorer,
+    violations: Sequence[tuple[Listing, str]],
+    attack: Attack,
+    words: Wordlist = NO_WORDS,
+    track: Track = silent,
+) -> tuple[NDArray[np.float64], list[Outcome]]:
+    """(k,) the threshold of each policy, and what every attack at every strength came to; as `measure`."""
+    policies, listings = _columns(scorer, violations), [listing for listing, _ in violations]
+    published = _own(scorer, listings, policies)
+    thresholds = _thresholds(scorer, published, policies)
+    before = published >= thresholds[policies]
+    possible = [name for name in attack.attacks if name != SLANG or words.slang]
+    jobs = [(name, strength) for name in possible for strength in attack.strengths]
+    outcomes = []
+    for name, strength in track(jobs, "attacking", len(jobs)):
+        hit = [attacked(listing, name, strength, attack.seed, words) for listing in listings]
+        changed = np.array([one != other for one, other in zip(hit, listings, strict=True)])
+        after = _own(scorer, hit, policies) >= thresholds[policies]
+        outcomes.append(Outcome(name, strength, changed, before, after))
+    return thresholds, outcomes
+
+
+def _columns(scorer: Scorer, violations: Sequence[tuple[Listing, str]]) -> NDArray[np.int64]:
+    ids = scorer.bundle.taxonomy.ids
+    return np.array([ids.index(policy) for _, policy in violations], dtype=np.int64)
 
 
 def _own(scorer: Scorer, listings: Sequence[Listing], policies: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -107,18 +174,18 @@ def _own(scorer: Scorer, listings: Sequence[Listing], policies: NDArray[np.int64
 
 def _thresholds(
     scorer: Scorer, published: NDArray[np.float64], policies: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> NDArray[np.float64]:
     act, ids = scorer.bundle.thresholds.act, scorer.bundle.taxonomy.ids
-    thresholds, certified = np.full(len(ids), np.inf), np.zeros(len(ids), dtype=np.bool_)
+    thresholds = np.full(len(ids), np.inf)
     for column, policy in enumerate(ids):
         if policy in act:
-            thresholds[column], certified[column] = act[policy], True
+            thresholds[column] = act[policy]
         elif (mine := policies == column).any():
             thresholds[column] = np.quantile(published[mine], 1 - OPERATING, method="lower")
-    return thresholds, certified
+    return thresholds
 
 
-def _kept(before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int) -> tuple[float, float, float]:
+def kept(before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int) -> tuple[float, float, float]:
     """The share of recall that is kept, and its interval by bootstrap over listings."""
     if before.sum() < _LEAST:
         return (float("nan"),) * 3

@@ -13,14 +13,16 @@ from stallwart.core.listing import Listing
 from stallwart.core.progress import Track, silent
 from stallwart.core.scored import Scored
 from stallwart.core.settings import Settings
+from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.read import read_listings
 from stallwart.dataset.rejects import Rejects
 from stallwart.dataset.tabular import listing_files
+from stallwart.dataset.wordlist import read_wordlists
 from stallwart.encoders.cache import EmbeddingCache
 from stallwart.evaluation.baseline import score_baseline
 from stallwart.evaluation.compare import Candidate, Comparison, compare
 from stallwart.evaluation.evaluate import Besides, Evaluation, Options, evaluate
-from stallwart.evaluation.evasion import Point, measure
+from stallwart.evaluation.evasion import Attack, Point, measure
 from stallwart.evaluation.figures import Gates
 from stallwart.evaluation.worst import Witness
 from stallwart.model.bundle import Bundle
@@ -103,8 +105,7 @@ def attack_bundle(
     bundle: Bundle,
     sources: Sources,
     settings: Settings,
-    per_policy: int = 50,
-    seed: int = 0,
+    attack: Attack | None = None,
     track: Track = silent,
 ) -> list[Point]:
     """What is left of each policy's recall under attack, on violations later than the bundle's training.
@@ -113,27 +114,48 @@ def attack_bundle(
         bundle: which.
         sources: listings and labels.
         settings: limits.
-        per_policy: violations that are drawn of each policy, at most.
-        seed: of this draw and of the attacks.
+        attack: on how many, and how.
         track: shows how far it is.
 
     Raises:
+        ConfigError: a word list cannot be used.
         DataError: the files hold no listing after the bundle's validation part.
     """
-    sources = at_bundle_dates(sources, bundle)
+    attack = attack or Attack()
+    words = read_wordlists(attack.lexicon, Rejects.within(settings))
     with contextlib.closing(EmbeddingCache(settings.cache_dir)) as cache:
         scorer = Scorer(bundle, settings, cache)
-        rows = (material := gather(sources, scorer.embedder, settings, ("test",), track)).rows
-        test, random = material.split.test, np.random.default_rng(seed)
-        names = {}
-        for column, policy in enumerate(bundle.taxonomy.ids, start=1):
-            mine = test[rows.labels[test] == column]
-            chosen = random.permutation(mine)[:per_policy]
-            names.update(dict.fromkeys(rows.listing_ids[chosen].tolist(), policy))
-        files = listing_files(sources.listings, sources.labels)
-        stream = read_listings(files, sources.columns, settings, Rejects.within(settings), decode=False)
-        violations = [(one, names[one.listing_id]) for one in stream if one.listing_id in names]
-        return measure(scorer, violations, seed, track=track)
+        violations = draw_violations(scorer, sources, settings, attack, track)
+        return measure(scorer, violations, attack, words, track)
+
+
+def draw_violations(
+    scorer: Scorer, sources: Sources, settings: Settings, attack: Attack, track: Track = silent
+) -> list[tuple[Listing, str]]:
+    """Violations to attack with the policy that each breaks; as `attack_bundle`."""
+    sources = at_bundle_dates(sources, scorer.bundle)
+    material = gather(sources, scorer.embedder, settings, (attack.part,), track)
+    return read_violations(sources, settings, draw_names(material, scorer.bundle.taxonomy, attack))
+
+
+def draw_names(material: Material, taxonomy: Taxonomy, attack: Attack) -> dict[str, str]:
+    """Ids of the violations that are drawn from a part, with the policy that each breaks."""
+    part, random = getattr(material.split, attack.part), np.random.default_rng(attack.seed)
+    names: dict[str, str] = {}
+    for column, policy in enumerate(taxonomy.ids, start=1):
+        mine = part[material.rows.labels[part] == column]
+        chosen = random.permutation(mine)[: attack.per_policy]
+        names.update(dict.fromkeys(material.rows.listing_ids[chosen].tolist(), policy))
+    return names
+
+
+def read_violations(
+    sources: Sources, settings: Settings, names: Mapping[str, str]
+) -> list[tuple[Listing, str]]:
+    """The listings with these ids, photos and all, each with what it is named for."""
+    files = listing_files(sources.listings, sources.labels)
+    stream = read_listings(files, sources.columns, settings, Rejects.within(settings), decode=False)
+    return [(one, names[one.listing_id]) for one in stream if one.listing_id in names]
 
 
 def score_features(

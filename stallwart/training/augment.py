@@ -24,6 +24,7 @@ from stallwart.core.taxonomy import Taxonomy
 from stallwart.dataset.read import read_listings
 from stallwart.dataset.rejects import Rejects
 from stallwart.dataset.tabular import listing_files
+from stallwart.dataset.wordlist import Wordlist, read_wordlists
 from stallwart.encoders.embed import Embedder
 from stallwart.encoders.graphs import Embedding, PhotoGraph
 from stallwart.encoders.lexical import Lexicon
@@ -32,7 +33,6 @@ from stallwart.model.features import Features
 from stallwart.model.material import Material, Sources
 from stallwart.training.disguise import evasion, noise, slang, synonyms
 from stallwart.training.recipe import AugmentRecipe
-from stallwart.training.wordlist import Wordlist, read_wordlists
 
 _LEAST_CROP = 0.7  # of each side that a crop keeps at least
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from stallwart.content.text import normalise
-from stallwart.training.wordlist import Wordlist
+from stallwart.dataset.wordlist import Wordlist
 
 _WORD = re.compile(r"[^\W\d_]{4,}")  # letters only: sizes, prices and models stay what they are
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю")
@@ -48,36 +48,16 @@ def slang(text: str, random: np.random.Generator, words: Wordlist, both_ways: bo
     Other names are common words in other trades ("snow", "blue"): `both_ways` is for texts that are known
     to speak of what the list is about.
     """
-    changed = _replaced(text, random, words.find_term, words.slang)
+    changed = words.with_slang(text, _REPLACED_SHARE, random)
     # One way a text: or the term put in would be replaced in its turn
     if changed == text and both_ways:
-        changed = _replaced(text, random, words.find_slang, words.terms)
+        changed = words.with_terms(text, _REPLACED_SHARE, random)
     return changed
 
 
 def synonyms(text: str, random: np.random.Generator, words: Wordlist) -> str:
     """Words replaced by others of the same meaning, either way."""
     return slang(text, random, words, both_ways=True)
-
-
-def _replaced(
-    text: str,
-    random: np.random.Generator,
-    find: re.Pattern[str] | None,
-    others: dict[str, tuple[str, ...]],
-) -> str:
-    if find is None:
-        return text
-
-    def other(match: re.Match[str]) -> str:
-        word = match.group()
-        choices = others.get(word.lower(), ())
-        if not choices or random.random() >= _REPLACED_SHARE:
-            return word
-        chosen = choices[int(random.integers(len(choices)))]
-        return chosen[:1].upper() + chosen[1:] if word[:1].isupper() else chosen
-
-    return find.sub(other, text)
 
 
 def _some_words(

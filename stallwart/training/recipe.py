@@ -132,7 +132,7 @@ class AugmentRecipe(_Table):
             letters, separators, invisible signs), `slang` and `synonyms` (from word lists).
         photo: ways to change photos, one drawn for each photo: `flip` (mirrored), `crop`.
         copies: of each listing.
-        slang, synonyms: word lists (`training/wordlist.py`); paths from where the command runs.
+        slang, synonyms: word lists (`dataset/wordlist.py`); paths from where the command runs.
         slang_policies: policies in whose listings slang is also replaced by what it stands for; in others
             the same words may be honest.
     """

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from stallwart.content.text import normalise
 from stallwart.core.errors import ConfigError
 from stallwart.dataset.rejects import Rejects
+from stallwart.dataset.wordlist import Wordlist, read_wordlists
 from stallwart.training.disguise import evasion, noise, slang, synonyms
-from stallwart.training.wordlist import Wordlist, read_wordlists
 
 NAMES = Wordlist(
     slang={"cannabis": ("ganja", "weed"), "cocaine": ("snow",)},

@@ -1,4 +1,4 @@
-"""Groups of words that mean the same, for text augmentation: slang and synonyms from a user's own file.
+"""Groups of words that mean the same, slang and synonyms, from a user's own file.
 
 A file is CSV in UTF-8 with a header. The columns `term` and `slang` are read or, where no column has these
 names, the last two; each line says that the one can stand for the other:
@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from stallwart.core.errors import ConfigError
 from stallwart.dataset.rejects import Rejects
@@ -47,6 +49,14 @@ class Wordlist:
     def find_slang(self) -> re.Pattern[str] | None:
         """Finds other names in a text."""
         return _pattern(self.terms)
+
+    def with_slang(self, text: str, share: float, random: np.random.Generator) -> str:
+        """The text in which each term, with probability `share`, is replaced by one of its other names."""
+        return _replaced(text, self.find_term, self.slang, share, random)
+
+    def with_terms(self, text: str, share: float, random: np.random.Generator) -> str:
+        """The text in which each other name, with probability `share`, is replaced by one of its terms."""
+        return _replaced(text, self.find_slang, self.terms, share, random)
 
 
 def read_wordlists(paths: Iterable[Path], rejects: Rejects) -> Wordlist:
@@ -96,6 +106,27 @@ def _pairs(path: Path, rejects: Rejects) -> Iterable[tuple[str, str]]:
 def _reject(rejects: Rejects, path: Path, line: int, found: str) -> None:
     # A field, not a row: what is wrong in a list of words must not stop a run over listings
     rejects.add(path.name, line, "field", "line of a word list that is no pair of words", found)
+
+
+def _replaced(
+    text: str,
+    find: re.Pattern[str] | None,
+    others: dict[str, tuple[str, ...]],
+    share: float,
+    random: np.random.Generator,
+) -> str:
+    if find is None:
+        return text
+
+    def other(match: re.Match[str]) -> str:
+        word = match.group()
+        choices = others.get(word.lower(), ())
+        if not choices or random.random() >= share:
+            return word
+        chosen = choices[int(random.integers(len(choices)))]
+        return chosen[:1].upper() + chosen[1:] if word[:1].isupper() else chosen
+
+    return find.sub(other, text)
 
 
 def _sorted(pairs: dict[str, set[str]]) -> dict[str, tuple[str, ...]]:
