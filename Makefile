@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv: some 2 GB come and are installed, which takes minutes, once"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'setuptools>=77'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,postgres,ocr,dev]'
 	touch $(READY)
 
 demo: $(READY) ## a generated market: learn it, serve it, decide, and open the page of review

@@ -20,6 +20,7 @@ COMMANDS = (
     "tune",
     "serve",
     "send",
+    "read",
     "replay",
     "watch",
     "review",

@@ -54,7 +54,10 @@ def send(
         raise ConfigError(f"--evidence {evidence}: it is none, words or full")
     settings, files = shared.read_settings(), listing_files(listings)
     counts, failed = Counter[str](), Counter[str]()
-    with Rejects.within(settings, rejects_to) as rejects, Client(url, _key(key_file), _DEADLINE_MS) as client:
+    with (
+        Rejects.within(settings, rejects_to) as rejects,
+        Client(url, key_in(key_file), _DEADLINE_MS) as client,
+    ):
         stream = read_listings(files, Columns.parse(columns), settings, rejects, decode=False, to_rule=True)
         for batch in _batches(shared.show_progress(stream, "sending", count_rows(files))):
             decided, refused = _send(client, batch, evidence)  # type: ignore[arg-type]  # checked above
@@ -72,7 +75,12 @@ def send(
         raise DataError(f"{sum(failed.values()):,} listings have no decision; send them again")
 
 
-def _key(file: Path | None) -> str | None:
+def key_in(file: Path | None) -> str | None:
+    """The API key in a file; None without one.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     if file is None:
         return None
     try:

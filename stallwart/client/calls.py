@@ -106,6 +106,12 @@ def decision_call(decision_id: str) -> Call[Decision]:
     return Call("GET", path, None, {}, secrets.token_hex(8), _read_decision)
 
 
+def photo_words_call(decision_id: str, words: str) -> Call[Decision]:
+    """Say what was read in the photos of a listing; a repeat changes nothing."""
+    path = f"/v1/decisions/{quote(decision_id, safe='')}/photo-words"
+    return _post(path, {"words": words}, None, _read_decision)
+
+
 def feedback_call(said: Mapping[str, str | None], key: str | None) -> Call[str]:
     """Say something of a decision."""
     body = {name: value for name, value in said.items() if value is not None}

@@ -188,6 +188,15 @@ class Client:
         """
         return self._result(calls.decision_call(decision_id))
 
+    def photo_words(self, decision_id: str, words: str) -> Decision:
+        """The decision that stands once words were read in the photos of a listing.
+
+        Raises:
+            MissingError: there is no such decision, or its content is not kept any more.
+            ServiceError: the words could not be taken; a repeat is safe.
+        """
+        return self._result(calls.photo_words_call(decision_id, words))
+
     def feedback(
         self,
         decision_id: str,
@@ -297,6 +306,10 @@ class AsyncClient:
     async def decision(self, decision_id: str) -> Decision:
         """See `Client.decision`."""
         return await self._result(calls.decision_call(decision_id))
+
+    async def photo_words(self, decision_id: str, words: str) -> Decision:
+        """See `Client.photo_words`."""
+        return await self._result(calls.photo_words_call(decision_id, words))
 
     async def feedback(
         self,

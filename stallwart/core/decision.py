@@ -75,3 +75,8 @@ class Decision(BaseModel):
     )
     supersedes: str | None = Field(default=None, description="The listing's decision before this one.")
     decided_at_ms: int = Field(description="Milliseconds since 1970, UTC.")
+
+    @property
+    def read(self) -> str:
+        """Words in the listing's photos that were scored with it; "" where none were."""
+        return str((self.evidence or {}).get("read", ""))

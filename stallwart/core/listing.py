@@ -1,7 +1,8 @@
 """What a seller publishes, and what enforcement said of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ class Listing:
         if not (title and description) or title == description:
             return title or description
         return f"{title}. {description}"
+
+    def with_read(self, words: str) -> Self:
+        """The listing with words that were read in its photos: they come before its description.
+
+        An encoder reads the beginning of a text, and a long description must not push them out.
+        """
+        if not words:
+            return self
+        description = (self.description or "").strip()
+        return replace(self, description=f"{words}. {description}" if description else words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,17 @@ class Settings(BaseSettings):
         default=3, ge=0, le=20, description="Redirects that are followed for one photo."
     )
 
+    # Serving: words in photos
+    read_photos: int = Field(
+        default=4, ge=1, le=100, description="Photos of a listing whose words `stallwart read` reads."
+    )
+    read_hours: float = Field(
+        default=24.0,
+        gt=0,
+        le=8_760,
+        description="Hours after its decision in which `stallwart read` still reads a listing's photos.",
+    )
+
     # Serving: webhooks
     webhook_timeout_ms: int = Field(default=5_000, ge=10, description="Time for one delivery.")
     webhook_attempts: int = Field(

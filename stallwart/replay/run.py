@@ -117,7 +117,7 @@ class Replayer:
         if isinstance(photos, str):
             self.left_out[photos] += 1
         else:
-            yield one, listing_of(one.revision, photos)
+            yield one, listing_of(one.revision, photos).with_read(one.read)
 
     def _read(self, digests: tuple[str, ...]) -> tuple[bytes, ...] | str:
         """The photos, or why one of them cannot be had; a photo twice is read once."""

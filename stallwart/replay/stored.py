@@ -32,6 +32,7 @@ _READ = (
     "addons",
     "taxonomy",
     "decided_at_ms",
+    "evidence",
 )
 # What the service says where it could not score: `serving/service.py` and `serving/engine.py`
 _UNSCORED = {
@@ -102,6 +103,7 @@ class Stored:
         taxonomy: digest of the rulebook or of the bundle's taxonomy.
         decided_at_ms: milliseconds since 1970, UTC.
         revision: the content, photos by hash.
+        read: words in its photos that were scored with it; "" where none were.
     """
 
     seq: int
@@ -116,6 +118,7 @@ class Stored:
     taxonomy: str
     decided_at_ms: int
     revision: Revision
+    read: str = ""
 
     @property
     def failure(self) -> str | None:
@@ -213,5 +216,5 @@ def _stored(row: Row[Any]) -> Stored:
     facts = {name: told[name] for name in _READ}
     facts.update(action=Action(facts["action"]), policies=tuple(facts["policies"]))
     facts["thresholds"] = {name: Limits(**limits) for name, limits in facts["thresholds"].items()}
-    facts.update(addons=tuple(facts["addons"] or ()))
+    facts.update(addons=tuple(facts["addons"] or ()), read=(facts.pop("evidence") or {}).get("read", ""))
     return Stored(**facts, revision=Revision(**content))

@@ -110,7 +110,7 @@ class Explainer:
         )
 
     def _made(self, scorer: Scorer, decision: Decision, revision: Revision, policy: str | None) -> int:
-        listing = listing_with_photos(revision, self._photos)
+        listing = listing_with_photos(revision, self._photos).with_read(decision.read)
         (scored,) = scorer.score([listing])
         if scored.scores is None:
             return self._keep(decision, None, "it could not be scored again")

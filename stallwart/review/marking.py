@@ -54,7 +54,7 @@ class Span:
 
 
 def marked_listing(
-    title: str | None, description: str | None, words: Sequence[dict[str, Any]]
+    title: str | None, description: str | None, words: Sequence[dict[str, Any]], read: str = ""
 ) -> tuple[Marked, Marked]:
     """Title and description, with the words that speak for a policy marked.
 
@@ -62,11 +62,13 @@ def marked_listing(
         title: the seller's headline, or None.
         description: the seller's text, or None.
         words: of an explanation: places `start` and `end` in `Listing.text`, and `weight` in log-odds.
+        read: words in the photos that the explanation took between the two (`Listing.with_read`).
     """
     head, body = (title or "").strip(), (description or "").strip()
     spans = spans_of(words)
     # As `Listing.text` joins them
-    offset = len(head) + 2 if head and body and head != body else 0
+    offset = len(head) + 2 if head and body and (head != body or read) else 0
+    offset += len(read) + 2 if read else 0
     return _marked(head, spans, 0), _marked(body, spans, offset)
 
 

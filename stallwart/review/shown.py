@@ -70,6 +70,7 @@ class Shown:
         decision: None where it is hidden.
         revision: the listing.
         title, body: its text in pieces.
+        read: words in the photos for which it was decided again; "" where it was not, or that is hidden.
         photos: how many there are.
         regions: by number of the photo.
         choices: the policies that this person may judge.
@@ -88,6 +89,7 @@ class Shown:
     revision: Revision
     title: Marked
     body: Marked
+    read: str
     photos: int
     regions: Mapping[int, Region]
     choices: Sequence[Choice]
@@ -141,7 +143,8 @@ def shown_task(
         raise NotFoundError("the decision of this task is not there any more")
     blind = task.blind and not reveal
     evidence, lacking = (None, None) if blind else _evidence(connection, decision, task, policies)
-    title, body = marked_listing(revision.title, revision.description, (evidence or {}).get("words", ()))
+    words, read = (evidence or {}).get("words", ()), "" if blind else decision.read
+    title, body = marked_listing(revision.title, revision.description, words, read)
     return Shown(
         task=task,
         blind=blind,
@@ -149,6 +152,7 @@ def shown_task(
         revision=revision,
         title=title,
         body=body,
+        read=read,
         photos=len(revision.photos),
         regions=_regions(evidence or {}),
         choices=_choices(decision, user, policies, blind),

@@ -44,11 +44,12 @@ from stallwart.serving.schemas import (
     FeedbackOut,
     ListingIn,
     Options,
+    PhotoWordsIn,
     StatementOut,
 )
 from stallwart.serving.service import Service
 from stallwart.store.database import reading
-from stallwart.store.decisions import read_decision
+from stallwart.store.decisions import Revision, read_decision, standing_decision
 from stallwart.store.feedback import add_feedback
 from stallwart.store.keys import Scope
 
@@ -159,6 +160,13 @@ class _Routes:
                 {"response_model": StatementOut},
             ),
             (
+                "/v1/decisions/{decision_id}/photo-words",
+                "POST",
+                self.photo_words,
+                Scope.SCORE,
+                {"response_model": Decision},
+            ),
+            (
                 "/v1/feedback",
                 "POST",
                 self.feedback,
@@ -256,6 +264,25 @@ class _Routes:
         if decision is None:
             raise NotFoundError("there is no such decision; ids begin with d_ and come with each answer")
         return Response(decision.model_dump_json(), media_type="application/json")
+
+    async def photo_words(self, request: Request, decision_id: str) -> Response:
+        """Score a listing again with the words that were read in its photos.
+
+        Where that calls for more than the listing's decision does, it gets a new one, whose cause is
+        `rescan`; the answer is the decision that stands. `stallwart read` sends these.
+        """
+        await self.caller(request.scope, Scope.SCORE)
+        deadline = self._until(request.scope)
+        said = await read_body(request.scope, request.receive, PhotoWordsIn, self.settings)
+
+        def read() -> tuple[Decision, Revision]:
+            with reading(self.parts.database) as connection:
+                return standing_decision(connection, decision_id)
+
+        standing, revision = await self.from_store(read)
+        if standing.revision == revision.revision:  # or it was edited, and these are not its photos
+            standing = await self.parts.service.reread(standing, revision, said.words, deadline)
+        return Response(standing.model_dump_json(), media_type="application/json")
 
     async def statement(self, request: Request, decision_id: str, language: str | None = None) -> Response:
         """The statement of reasons of a block: made when it is first asked for, and the same ever after."""

@@ -180,6 +180,16 @@ class FeedbackIn(BaseModel):
     note: str | None = Field(default=None, max_length=10_000)
 
 
+class PhotoWordsIn(BaseModel):
+    """What was read in the photos of a listing that was decided about."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [{"words": "write to us for prices"}]}
+    )
+
+    words: str = Field(min_length=1, max_length=10_000)
+
+
 class FeedbackOut(BaseModel):
     """What was stored."""
 

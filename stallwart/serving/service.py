@@ -11,14 +11,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
 
 from stallwart.content.photo import PhotoError
-from stallwart.core.decision import Action, Cause, Decision
+from stallwart.core.decision import RULINGS, Action, Cause, Decision
 from stallwart.core.errors import ConflictError, ErasedError, OverloadedError, StallwartError, StoreError
 from stallwart.core.listing import Listing
 from stallwart.core.settings import Settings
@@ -38,6 +38,7 @@ from stallwart.store.decisions import Conflict, Draft, Revision, revision_of
 from stallwart.store.exposures import Exposure
 from stallwart.store.known import Match
 from stallwart.store.photos import PhotoStore
+from stallwart.store.revisions import listing_of, storable
 
 _FETCH_UNTIL = 0.6  # share of a listing's time after which a photo is no longer waited for
 _COMMIT_RESERVE = 0.05  # share of a listing's time that is kept for storing the answer
@@ -45,6 +46,7 @@ _COMMIT_RESERVE = 0.05  # share of a listing's time that is kept for storing the
 _STORE_SECONDS = 0.25
 _OVERLOADED = "overloaded"
 _DAY_MS = 86_400_000
+_STRICTNESS = (Action.ALLOW, Action.REVIEW, Action.BLOCK)
 _Answer = TypeVar("_Answer")
 
 
@@ -146,6 +148,44 @@ class Service:
         stages["commit"].observe(self.tools.clock() - stored_from)
         self._count(work, decision)
         self._compare(route, draft, decision, listing)
+        return decision
+
+    async def reread(self, standing: Decision, revision: Revision, words: str, deadline: float) -> Decision:
+        """The decision that stands once words were read in a listing's photos.
+
+        They can only make it stricter: a new decision is stored where they call for more than `standing`,
+        the listing's last, does. It quotes them in its evidence, counts in no rollout (the listing was
+        counted when it came), and never overturns what a person ruled.
+
+        Args:
+            standing: the listing's last decision.
+            revision: what it was made about.
+            words: as they were read.
+            deadline: on the clock of `tools`.
+
+        Raises:
+            NotFoundError: a photo is not kept any more.
+            OverloadedError: no room or no time; nothing changed.
+            StoreError: it could not be stored in time.
+        """
+        if standing.cause in RULINGS or standing.action is Action.BLOCK:
+            return standing
+        get, loop = self.tools.photos.get, asyncio.get_running_loop()
+        photos = await asyncio.gather(
+            *(loop.run_in_executor(self._disk, get, digest) for digest in revision.photos)
+        )
+        words = storable(words) or ""
+        listing = listing_of(revision, tuple(photos)).with_read(words)
+        route = Route(self.tools.arms.route(listing).runtime)
+        work = await self._scored(listing, Options(on_failure="error"), deadline, route)
+        if _STRICTNESS.index(_ruled(work)[0].action) <= _STRICTNESS.index(standing.action):
+            return standing
+        draft = self._draft(work, revision, route, None, rescan=True)
+        evidence = {**(draft.decision.evidence or {}), "read": words}
+        quoted = draft.decision.model_copy(update={"evidence": evidence})
+        asked = replace(draft, decision=quoted, after=standing.decision_id)
+        decision = _told(await self._in_time(self.tools.committer.commit(asked), deadline))
+        self._count(work, decision)
         return decision
 
     async def _in_time(self, asked: asyncio.Future[_Answer], deadline: float) -> _Answer:

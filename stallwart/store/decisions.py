@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from sqlalchemy import Connection, bindparam, select
 
 from stallwart.core.decision import PEOPLE, RULINGS, Cause, Decision, Limits
+from stallwart.core.errors import NotFoundError
 from stallwart.store.audit_counts import Kind, add_counts
 from stallwart.store.candidates import Candidate, add_candidates
 from stallwart.store.draws import Draw, add_draws
@@ -43,6 +44,7 @@ __all__ = [
     "read_decisions",
     "read_revision",
     "revision_of",
+    "standing_decision",
     "write",
 ]
 
@@ -64,6 +66,8 @@ class Draft:
         decision: its `cause` and `supersedes` are not looked at.
         request_key: sha256 over the API key's id and the caller's Idempotency-Key; None without one.
         rescan: whether it is wanted although the revision has a decision.
+        after: id of the decision that it is to supersede; where the listing has another by now, the draft
+            becomes none, and is answered with its revision's last. None supersedes whatever is there.
         exposure: what counts it in a rollout; None where none does.
         draw: what gives it to the audit; None where it was not drawn.
         kind: what it is counted as, drawn or not; None where it is not counted.
@@ -80,6 +84,7 @@ class Draft:
     kind: Kind | None = None
     candidates: tuple[Candidate, ...] = ()
     match: Match | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class _Known:
         """The answer to a draft, which becomes a decision where it repeats none."""
         revision, key = draft.revision.revision, draft.request_key
         answer = self.repeated(key, revision, draft.rescan)
+        if answer is None and draft.after not in (None, self.by_listing.get(draft.revision.listing_id)):
+            answer = self.by_revision.get(revision)
         if answer is None:
             answer = self._new(draft)
         if key is not None and key not in self.by_key and isinstance(answer, Decision):
@@ -232,6 +239,19 @@ def last_decisions(connection: Connection, listings: Collection[str]) -> dict[st
     sql = statements(connection.dialect.name)
     last = read_decisions(connection, _by_listing(connection, sql, listings).values()) if listings else {}
     return {one.listing_id: one for one in last.values()}
+
+
+def standing_decision(connection: Connection, decision_id: str) -> tuple[Decision, Revision]:
+    """The last decision on the listing that a decision is about, and the revision of the one that is named.
+
+    Raises:
+        NotFoundError: there is no such decision, or nothing is kept of what it was made about.
+    """
+    named = read_decision(connection, decision_id)
+    revision = read_revision(connection, named.revision) if named else None
+    if named is None or revision is None or revision.purged_at_ms is not None:
+        raise NotFoundError("there is no such decision, or its listing's content is not kept any more")
+    return last_decisions(connection, [named.listing_id]).get(named.listing_id, named), revision
 
 
 def add_rulings(

@@ -37,6 +37,12 @@ class Served:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def read(self, decision_id, words):
+        """The decision that stands once words were read in the photos."""
+        answer = self.client.post(f"/v1/decisions/{decision_id}/photo-words", json={"words": words})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def ask_all(self, listings):
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(self.ask, listings))

@@ -55,6 +55,9 @@ def traffic(serve, tiny_bundles, settings, sample_market):
     answers = one.ask_all(listings)
     answers += one.ask_all([{**each, "description": "changed: cannabis"} for each in listings[::5]])
     answers += [one.ask(each, rescan=True) for each in listings[::9]]
+    allowed = [each["decision_id"] for each in answers if each["action"] == "allow"]
+    answers += [one.read(decision_id, "cannabis seeds, shipped at once") for decision_id in allowed[:20]]
+    assert any("read" in (each["evidence"] or {}) for each in answers)
     return {answer["decision_id"]: answer for answer in answers}
 
 
