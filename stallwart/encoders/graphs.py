@@ -14,6 +14,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from stallwart.content.photo import Pixels
+from stallwart.content.text import normalise
 from stallwart.core.errors import BundleError, ConfigError
 from stallwart.encoders.spec import GRAPH, TOKENIZER, EncoderSpec, read_spec
 
@@ -75,6 +76,8 @@ class TextGraph:
     def tokens(self, text: str) -> list[int]:
         """What the graph reads of one text: at most `spec.max_tokens` numbers of tokens."""
         text = text[: self.spec.max_tokens * _CHARS_PER_TOKEN]
+        if self.spec.normalised:
+            text = normalise(text)
         # A lone surrogate is legal in a Python string and in JSON, and an error to the tokenizer
         ids: list[int] = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
         return ids

@@ -50,3 +50,16 @@ class MiniLM:
         from stallwart.encoders.transformers import TransformersText  # seconds, and only where it is needed
 
         return TransformersText(str(self._folder))
+
+
+class MiniLMNormalised(MiniLM):
+    """The same network, which reads words without what hides them from filters (`content/text.py`).
+
+    Its tokenizer knows neither capitals nor accents, so that an honest text reads as before.
+    """
+
+    def spec(self) -> EncoderSpec:
+        """As of `MiniLM`, under a name of its own."""
+        return EncoderSpec(
+            **{**super().spec().model_dump(), "name": "minilm-l6-normalised", "normalised": True}
+        )

@@ -30,6 +30,8 @@ class EncoderSpec(BaseModel):
         d: length of the embedding.
         weights: sha256 of the weights that it was exported from.
         max_tokens: text is cut after so many tokens (text only).
+        normalised: text is read as `content/text.py` normalises it, so that what hides words from a filter
+            does not hide them from the encoder; for encoders that know no capitals (text only).
         size: photos are resized to size x size pixels (photo only).
         mean: subtracted from each of red, green, blue, in 0 to 255 (photo only).
         scale: divides each of them after that (photo only).
@@ -45,6 +47,7 @@ class EncoderSpec(BaseModel):
     d: int = Field(gt=0)
     weights: str
     max_tokens: int = Field(default=0, ge=0)
+    normalised: bool = False
     size: int = Field(default=0, ge=0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -54,7 +57,9 @@ class EncoderSpec(BaseModel):
     @cached_property
     def digest(self) -> bytes:
         """sha256 of all that decides an embedding; part of each key of the cache."""
-        return hashlib.sha256(self.model_dump_json(exclude={"licence"}).encode()).digest()
+        # An encoder that reads text as it is written has the digest that it had before there were others
+        without = {"licence"} if self.normalised else {"licence", "normalised"}
+        return hashlib.sha256(self.model_dump_json(exclude=without).encode()).digest()
 
 
 class Exporter(Protocol):

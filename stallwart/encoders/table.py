@@ -16,6 +16,7 @@ from stallwart.store.files import whole_folder
 ENCODERS = {
     "minilm-l6": "stallwart.encoders.minilm:MiniLM",
     "efficientnet-lite0": "stallwart.encoders.lite0:EfficientNetLite0",
+    "minilm-l6-normalised": "stallwart.encoders.minilm:MiniLMNormalised",
     "transformers": "stallwart.encoders.transformers:TransformersText",
     "timm": "stallwart.encoders.timm:TimmPhoto",
 }

@@ -1,5 +1,6 @@
 """What every encoder promises, over the packaged ones."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -177,3 +178,22 @@ def test_lite0_is_the_published_network_with_its_padding_and_eps(photo_folder):
 
 def test_the_minilm_wheel_holds_the_weights_that_were_measured():
     assert MiniLM().spec().weights.startswith("53aa5117")
+
+
+def test_an_encoder_that_normalises_reads_disguised_words_as_honest_ones_and_honest_ones_as_before(
+    encoders_dir,
+):
+    plain, normalised = (
+        TextGraph(exported(name, encoders_dir)) for name in ("minilm-l6", "minilm-l6-normalised")
+    )
+    honest, disguised = "Cheap cannabis seeds, Nüsse 500mg", "Cheap c.a.n.n.a.b.i.s s33ds, Nüsse 500mg"
+    np.testing.assert_array_equal(normalised.encode(honest), plain.encode(honest))
+    np.testing.assert_array_equal(normalised.encode(disguised), plain.encode(honest))
+    assert not np.allclose(plain.encode(disguised), plain.encode(honest), atol=0.01)
+    assert plain.spec.digest != normalised.spec.digest
+
+
+def test_an_encoder_that_reads_text_as_it_is_written_keeps_the_digest_of_its_embeddings():
+    spec = MiniLM().spec()
+    before = spec.model_dump_json(exclude={"licence", "normalised"}).encode()
+    assert spec.digest == hashlib.sha256(before).digest()
