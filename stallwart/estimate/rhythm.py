@@ -205,9 +205,13 @@ class UsualShares:
         """
         flags, z, w = self._flags(names), regressors(at_ms), len(names)
         told = [self._tail(place, flags[:, place], z, w) for place in range(len(self.names))]
-        best = int(np.argmin([p for p, _ in told]))
+        seen = flags.mean(axis=0)
+        # Where one category takes the place of another, both say the same: what came is named, not what went
+        best = min(
+            range(len(told)), key=lambda one: (round(np.log(told[one][0]), 6), seen[one] <= told[one][1])
+        )
         p, expected = told[best]
-        return Turned(min(1.0, p * len(told)), self.names[best], expected, float(flags[:, best].mean()), w)
+        return Turned(min(1.0, p * len(told)), self.names[best], expected, float(seen[best]), w)
 
     def _tail(self, place: int, flags: Floats, z: Floats, w: int) -> tuple[float, float]:
         usual = self._usual[place]
