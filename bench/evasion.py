@@ -152,26 +152,25 @@ class Shown:
 def show(args: argparse.Namespace) -> None:
     shown = Shown([json.loads(path.read_text()) for path in args.out])
     names = shown.names
-    attacks = [one for one in ATTACKS if shown.strengths(names[0], one)]
-    strengths = sorted({strength for one in attacks for strength in shown.strengths(names[0], one)})
+    attacks = [one for one in ATTACKS if any(shown.strengths(name, one) for name in names)]
+    strengths = sorted(
+        {strength for name in names for one in attacks for strength in shown.strengths(name, one)}
+    )
     print(f"{len(shown.policies)} violations, {shown.part}")
     for name in names:
         bundle = shown.bundles[name]
-        caught = shown.outcome(name, attacks[0], shown.strengths(name, attacks[0])[0])[1].sum()
+        first = next(one for one in attacks if shown.strengths(name, one))
+        caught = shown.outcome(name, first, shown.strengths(name, first)[0])[1].sum()
         print(f"{name}: {bundle['digest'][:12]}, certified {bundle['certified']}, caught {caught}")
         print(f"    September: {bundle['september']}")
     for strength in strengths:
         print(f"\n| at {strength} | changed | {' | '.join(names)} |\n|{'---|' * (2 + len(names))}")
         for attack in attacks:
-            if strength not in shown.strengths(names[0], attack):
+            having = [name for name in names if strength in shown.strengths(name, attack)]
+            if not having:
                 continue
-            changed = int(shown.outcome(names[0], attack, strength)[0].sum())
-            cells = [
-                written(shown.kept(name, attack, strength))
-                if strength in shown.strengths(name, attack)
-                else ""
-                for name in names
-            ]
+            changed = int(shown.outcome(having[0], attack, strength)[0].sum())
+            cells = [written(shown.kept(name, attack, strength)) if name in having else "" for name in names]
             print(f"| {attack} | {changed} | {' | '.join(cells)} |")
     for name in names:
         certified = np.isin(shown.policies, shown.bundles[name]["certified"])
@@ -181,7 +180,8 @@ def show(args: argparse.Namespace) -> None:
             print(f"- {attack}: {alone}; {', '.join(shown.broken(name, attack, MODERATE)) or 'none'}")
     for name in names[1:]:
         print(f"\n{name} less {names[0]}, at {MODERATE}")
-        for attack in (one for one in attacks if MODERATE in shown.strengths(name, one)):
+        both = [one for one in attacks if all(MODERATE in shown.strengths(n, one) for n in (name, names[0]))]
+        for attack in both:
             print(f"- {attack}: {written(shown.gained(name, names[0], attack, MODERATE))}")
     if args.svg:
         draw(shown, attacks, args.svg)

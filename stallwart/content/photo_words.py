@@ -5,6 +5,8 @@ Latin and Chinese letters; a line that it is not sure of is left out. One thread
 runs beside what must answer in time.
 """
 
+from typing import Any
+
 from stallwart.content.photo import PhotoError, decode_photo
 from stallwart.core.errors import ConfigError
 from stallwart.core.settings import Settings
@@ -45,7 +47,7 @@ class PhotoReader:
         limits = self._limits
         pixels = decode_photo(photo, limits.max_photo_bytes, limits.max_photo_pixels, _SIDE)
         try:
-            found = self._engine(pixels[:, :, ::-1])  # it takes blue, green, red
+            found: Any = self._engine(pixels[:, :, ::-1])  # it takes blue, green, red
         except Exception as err:  # noqa: BLE001 - OpenCV and onnxruntime raise a dozen unrelated types
             raise PhotoError(f"cannot be read ({type(err).__name__})") from None
         lines = [
