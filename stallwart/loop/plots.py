@@ -86,9 +86,12 @@ def month_plot(
             axes.set_ylim(bottom=0)
         axes.set_ylabel(label)
         axes.grid(axis="y")
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.6, columnspacing=1.0
-        )
+        if axes.lines:
+            axes.legend(
+                loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.6, columnspacing=1.0
+            )
+        else:
+            axes.text(0.5, 0.5, "no figure in any month", ha="center", transform=axes.transAxes)
         return _svg(canvas)
 
 
