@@ -42,7 +42,7 @@ def test_a_wrong_recipe_is_refused_by_file_and_field(tmp_path, content, said):
 
 
 def test_an_unknown_name_answers_with_the_names_there_are():
-    with pytest.raises(ConfigError, match="default, reference"):
+    with pytest.raises(ConfigError, match="default, disguised, reference"):
         read_recipe("defualt")
 
 
