@@ -126,7 +126,7 @@ def test_an_appeal_against_the_model_is_overturned_by_keyboard(site, market, ope
     page = opens("otto")
     sees_the_appeal(page, task, "appeal-model")
     assert page.locator("#desk .over .soft").inner_text() == "the model said block"
-    changes_their_mind(page, site, task, first=("1", "Enter"), then=("a",))
+    changes_their_mind(page, site, task, first=("1", "Enter"), then=("v", "a"))  # nothing is allowed unseen
     assert market.told(blocked) == ["appeal"]
     assert market.settle() == {"ruled": 1}
     last = market.last()
@@ -160,7 +160,7 @@ def test_an_appeal_against_a_person_goes_to_another_who_upholds_it_by_keyboard(s
     page = opens("otto")
     sees_the_appeal(page, task, "appeal-person")
     assert page.locator("#desk .over .soft").inner_text() == "a person said block"
-    changes_their_mind(page, site, task, first=("a",), then=("1", "Enter"))
+    changes_their_mind(page, site, task, first=("v", "a"), then=("1", "Enter"))
     assert first.locator("#desk .task").count() == 0, "nor while it could be undone"
     assert market.settle() == {"ruled": 1}
     last = market.last()
