@@ -54,7 +54,7 @@ def operations(client):
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 def test_every_route_answers_what_its_description_says(running, client, operations, mode):
     headers = {"Authorization": client.headers["Authorization"]}
-    assert len(operations) == 15
+    assert len(operations) == 16
     for operation in operations:
 
         @given(case=operation.as_strategy(generation_mode=mode))
