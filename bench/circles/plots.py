@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from bench.circles.figures import Run
 from stallwart.evaluation.compare import Comparison
+from stallwart.evaluation.plots import style
 
 _INK, _FAINT = "#1a1d21", "#59616b"
 _ACTIONS = {
@@ -21,17 +22,7 @@ _ACTIONS = {
     "allow": ("let through", "#d9a13b"),
 }
 _STAGES = {"shadow": "#e3e6ea", "canary": "#c9e3cf", "ramp": "#a5d3b0", "ab": "#7abf8b"}
-_STYLE: Any = {
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-}
+_STYLE = style(_INK, _FAINT)
 
 
 def story_plot(

@@ -4,11 +4,11 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
+from stallwart.evaluation.plots import style
 from stallwart.loop.summary import Interval
 
 # Placeholders, each replaced by a CSS variable that the page defines for light and dark
@@ -22,22 +22,7 @@ _SERIES = {
     "all": "#010215",
 }
 _MARKERS = {"none": "X", "random": "s", "uncertain": "^", "novel": "D", "mixed": "o", "all": "*"}
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "stallwart",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": _FAINT,
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
+_STYLE = style(_INK, _FAINT)
 
 
 def month_plot(
