@@ -30,7 +30,7 @@ _VARIABLES = {
 
 
 def style(ink: str, faint: str) -> Any:
-    """What matplotlib draws by: quiet axes, text in one colour and lines in another, the same bytes each time."""
+    """What matplotlib draws by: quiet axes, text in `ink`, lines in `faint` (#rrggbb both); same bytes again."""
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": "stallwart",
