@@ -30,7 +30,7 @@ _VARIABLES = {
 
 
 def style(ink: str, faint: str) -> Any:
-    """What matplotlib draws by: quiet axes, text in `ink`, lines in `faint` (#rrggbb both); same bytes again."""
+    """What matplotlib draws by: quiet axes, text in `ink` and lines in `faint`, as #rrggbb."""
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": "stallwart",
