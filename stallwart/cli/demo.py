@@ -45,10 +45,12 @@ def demo(
     """Show the main job: a market, a bundle and its report, the service, decisions, and the page of review.
 
     Nothing in it is real. Each step is a command that is shown as it is run; the service, the watcher and
-    the review pages run until Ctrl-C. The first verdicts are a script's, by the labels of what was generated.
+    the review pages run until Ctrl-C or SIGTERM. The first verdicts are a script's, by the labels of what was
+    generated.
 
     Example: stallwart demo demo
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then too
     market, bundle = folder / "market", folder / "bundle"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["STALLWART_DATA_DIR"] = str((folder / "data").resolve())

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-import time
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +12,9 @@ from stallwart.cli.scripted import NOTE
 pytestmark = pytest.mark.slow
 
 
-def test_the_demonstration_ends_at_a_page_with_work_in_it_and_goes_on_from_what_it_made(run, tmp_path):
+def test_the_demonstration_ends_at_a_page_with_work_in_it_and_goes_on_from_what_it_made(
+    run, launch, tmp_path
+):
     folder = tmp_path / "demo"
     ran = run("demo", folder, "--listings", "120", "--leave")
     assert ran.code == 0, ran.err
@@ -30,8 +32,20 @@ def test_the_demonstration_ends_at_a_page_with_work_in_it_and_goes_on_from_what_
     assert re.search(r"rollout +http://127\.0\.0\.1:\d+/rollout\n", ran.out)
     assert f"export STALLWART_DATA_DIR={(folder / 'data').resolve()} PATH=" in ran.out
     card = json.loads((folder / "bundle" / "card.json").read_text())
-    began = time.monotonic()
-    again = run("demo", folder, "--listings", "120", "--leave")
-    assert again.code == 0, again.err
-    assert "stallwart train" not in again.err, f"learned again, in {time.monotonic() - began:.0f} s"
+    again = launch(["demo", folder, "--listings", "120"])
+    try:
+        assert any(line.startswith("review ") for line in again.stdout), again.stderr.read()
+        programs = children(again.pid)
+        assert len(programs) == 3, "the service, the watcher and the pages"
+        again.terminate()
+        said = again.communicate(timeout=60)[1]
+    finally:
+        again.kill()
+    assert again.returncode == 130
+    assert not any(Path(f"/proc/{one}").exists() for one in programs), "they outlive what started them"
+    assert "stallwart train" not in said, "learned again"
     assert json.loads((folder / "bundle" / "card.json").read_text()) == card
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
