@@ -17,6 +17,7 @@ from desks import TRICKS, asked, desk, evidence, listed, settings_of
 from stallwart.cli.review import compose
 from stallwart.pages.app import Parts, create_site
 from stallwart.store.database import open_database, reading, upgrade
+from stallwart.store.gold import list_gold
 from stallwart.store.people import Role
 from stallwart.store.tables import verdicts
 from stallwart.store.tasks import Kind
@@ -340,3 +341,47 @@ def test_blind_tasks_have_no_mark_of_the_model(site, opens):
     page = opens()
     assert page.locator("#desk .bar, #desk mark, #desk .region, #desk .nearest").count() == 0
     picture(page, "blind")
+
+
+def near(page):
+    """Until both cards have what comes after them: asked for a task that is answered it is not found."""
+    for place in ("desk", "waiting"):
+        page.wait_for_selector(f"#{place} .nearest h2", state="attached")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_lead_reads_examples_and_makes_gold_by_keyboard(site, opens, scheme):
+    desk(site.database, site.settings, 5, photos=1)
+    page = opens("lead", color_scheme=scheme)
+    for before, key in (("1", "Enter"), ("v", "a"), ("1", "Enter")):  # nothing is allowed unseen
+        near(page)
+        page.keyboard.press(before)
+        next_ms(page, key)
+    settled(site, 3)
+    near(page)
+    site.clock.now_ms += 1_200_000  # an answer that can be undone is no example
+    page.reload()
+    waits(page)
+    first = shown(page)
+    page.locator("#desk .rules details[open] .examples summary").first.click()
+    page.wait_for_selector("#desk .examples .near li")
+    page.locator("#desk .examples").first.scroll_into_view_if_needed()
+    picture(page, f"examples-{scheme}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    page.locator("#desk .examples").first.scroll_into_view_if_needed()
+    picture(page, f"examples-{scheme}-phone")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.keyboard.press("v")  # no known answer is given unseen
+    page.keyboard.press("1")
+    page.keyboard.press("k")
+    page.wait_for_selector("#desk dialog[data-for=gold][open]")
+    assert page.locator("#desk dialog[open] .marked").text_content() == "weapons"
+    page.keyboard.type("a clear one")
+    assert faults(page) == []
+    picture(page, f"gold-{scheme}")
+    page.locator("#desk dialog[open] button").first.click()
+    page.wait_for_function("(id) => !document.querySelector(`#desk .task[data-task='${id}']`)", arg=first)
+    settled(site, 4)
+    with reading(site.database) as connection:
+        assert [(one.broken, one.who) for one in list_gold(connection)] == [(["weapons"], "lead")]
